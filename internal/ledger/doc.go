@@ -1,0 +1,16 @@
+// Package ledger is the double-entry engine under licences and money.
+//
+// Invariants:
+//   - A balance is named by (book, owner, unit, state, lot). A transfer moves a positive quantity from one balance to another of
+//     the same book and unit, so every book sums to zero in every unit. Both are int64.
+//   - Only the issuer, and in money a contract, may be below zero. The database itself refuses any other overdraw (CHECK), and
+//     any UPDATE or DELETE of a transfer (trigger).
+//   - Balances are locked in ascending id order; two transfers can wait for each other, never in a circle.
+//   - A transfer's recorded time is max(now, last of both balances + 1 µs), taken under the row locks: per balance it follows the
+//     order of the locks even if the clock jumps back. Effective time is the business's and may lie earlier.
+//   - A key acts once per (partner, verb): the same key and content gives the first transfer again, other content [ErrMismatch].
+//   - Corrections are new transfers. [Verify] rebuilds every balance from the transfers.
+//
+// Callers decide who may move what, before they post; the engine knows owners, not people. Dated lots come with the lot column
+// filled in: lot 0 is undated.
+package ledger

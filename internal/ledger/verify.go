@@ -1,0 +1,64 @@
+package ledger
+
+import (
+	"fmt"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Verdict is what Verify found. FirstWrong is 0 when all is well; else the id of the transfer or balance that Why speaks of.
+type Verdict struct {
+	Transfers  int64
+	Balances   int64
+	FirstWrong int64
+	Why        string
+}
+
+// verify is one statement, so that it judges one snapshot while others post. Each transfer is two legs; in the order of a balance's
+// recorded times every leg must start where the one before ended, and the balance must end where the last did.
+const verify = `WITH legs AS (
+		SELECT id, from_id AS balance, -quantity AS delta, from_after AS after, recorded FROM prm_ledger_transfers WHERE book = ?
+		UNION ALL SELECT id, to_id, quantity, to_after, recorded FROM prm_ledger_transfers WHERE book = ?),
+	chain AS (
+		SELECT id, balance, delta, after, recorded, LAG(after, 1, CAST(0 AS BIGINT)) OVER w AS start, LAG(recorded, 1, CAST(0 AS BIGINT)) OVER w AS prior
+		FROM legs WINDOW w AS (PARTITION BY balance ORDER BY recorded, id)),
+	broken AS (SELECT id, balance, start + delta AS want, after, recorded, prior FROM chain WHERE start + delta <> after OR recorded <= prior ORDER BY recorded, id LIMIT 1),
+	sums AS (SELECT balance, CAST(SUM(delta) AS BIGINT) AS total, MAX(recorded) AS recorded FROM legs GROUP BY balance),
+	wrong AS (SELECT b.id, b.owner, b.unit, b.state, b.amount, COALESCE(s.total, 0) AS want FROM prm_ledger_balances b
+		LEFT JOIN sums s ON s.balance = b.id WHERE b.book = ? AND (b.amount <> COALESCE(s.total, 0) OR b.recorded < COALESCE(s.recorded, 0)) ORDER BY b.id LIMIT 1),
+	mixed AS (SELECT t.id FROM prm_ledger_transfers t JOIN prm_ledger_balances f ON f.id = t.from_id JOIN prm_ledger_balances o ON o.id = t.to_id
+		WHERE t.book = ? AND (f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit) ORDER BY t.id LIMIT 1)
+	SELECT (SELECT count(*) FROM prm_ledger_transfers WHERE book = ?) AS transfers,
+		(SELECT count(*) FROM prm_ledger_balances WHERE book = ?) AS balances,
+		(SELECT id FROM mixed) AS mixed_id,
+		(SELECT id FROM broken) AS broken_id, (SELECT balance FROM broken) AS broken_balance, (SELECT want FROM broken) AS broken_want, (SELECT after FROM broken) AS broken_after,
+		(SELECT id FROM wrong) AS wrong_id, (SELECT owner FROM wrong) AS wrong_owner, (SELECT unit FROM wrong) AS wrong_unit,
+		(SELECT state FROM wrong) AS wrong_state, (SELECT amount FROM wrong) AS wrong_amount, (SELECT want FROM wrong) AS wrong_want`
+
+// Verify rebuilds every balance of a book from its transfers.
+func Verify(tx *store.Tx, book Book) (Verdict, error) {
+	var r struct {
+		Transfers, Balances                              int64
+		MixedID                                          *int64
+		BrokenID, BrokenBalance, BrokenWant, BrokenAfter *int64
+		WrongID                                          *int64
+		WrongOwner, WrongUnit, WrongState                *string
+		WrongAmount, WrongWant                           *int64
+	}
+	if err := tx.Query(engine, &r, verify, book, book, book, book, book, book); err != nil {
+		return Verdict{}, err
+	}
+	v := Verdict{Transfers: r.Transfers, Balances: r.Balances}
+	switch {
+	case r.MixedID != nil:
+		v.FirstWrong = *r.MixedID
+		v.Why = fmt.Sprintf("transfer %d joins balances of different books or units", v.FirstWrong)
+	case r.BrokenID != nil:
+		v.FirstWrong = *r.BrokenID
+		v.Why = fmt.Sprintf("transfer %d leaves balance %d at %d, its history gives %d", v.FirstWrong, *r.BrokenBalance, *r.BrokenAfter, *r.BrokenWant)
+	case r.WrongID != nil:
+		v.FirstWrong = *r.WrongID
+		v.Why = fmt.Sprintf("balance %d (%s of %s, %s) is %d, its history gives %d", v.FirstWrong, *r.WrongUnit, *r.WrongOwner, *r.WrongState, *r.WrongAmount, *r.WrongWant)
+	}
+	return v, nil
+}

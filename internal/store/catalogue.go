@@ -1,0 +1,139 @@
+package store
+
+// Table is one entry of the catalogue: who owns its rows, and what in them is personal or secret. Scopes, the canary scan, the
+// isolation test and, later, dump and erasure are generated from it; a test fails when a migration adds a column it lacks.
+type Table struct {
+	Name     string
+	Partner  string   // column naming the owning partner; empty if the table has no tenant
+	Account  string   // column naming the account, for rows that one account may see
+	Columns  []string // all others
+	Personal []string // data about people: goes when the account or partner is erased
+	Secret   []string // never leaves the SDK: hashes, tokens, sealed copies
+	Keeps    string   // what stays after erasure, and why
+}
+
+const partnersTable = "prm_partners"
+
+// Tables returns the catalogue in the order of the schema.
+func Tables() []Table { return tables }
+
+var tables = []Table{
+	{
+		Name:    "prm_schema_migrations",
+		Columns: []string{"version", "name", "compatible_from", "applied_at"},
+		Keeps:   "everything: it holds no data of anybody",
+	},
+	{
+		Name:    "prm_locks",
+		Columns: []string{"name"},
+		Keeps:   "everything: rows to lock, nothing else",
+	},
+	{
+		Name:    partnersTable,
+		Partner: "id",
+		Columns: []string{"parent_id", "path", "depth", "state", "version", "created_at", "locale", "currency", "more_currencies",
+			"resell", "build", "operate", "manages_sub_partners", "own_blocks", "own_cascade", "own_inherited", "own_epoch",
+			"users_blocks", "users_cascade", "users_inherited", "users_epoch", "contact_id"},
+		Personal: []string{"name", "name_key", "email", "phone"},
+		Keeps:    "the row: documents and ledger entries refer to it",
+	},
+	{
+		Name:     "prm_identities",
+		Columns:  []string{"id", "kind", "email_verified", "epoch", "version", "created_at"},
+		Personal: []string{"login", "login_key", "email", "email_key"},
+		Secret:   []string{"password_hash"},
+		Keeps:    "the id: sessions and traces refer to it",
+	},
+	{
+		Name:     "prm_users",
+		Partner:  "partner_id",
+		Columns:  []string{"id", "identity_id", "role", "disabled", "version", "created_at"},
+		Personal: []string{"name"},
+		Keeps:    "the id: the audit names it",
+	},
+	{
+		Name:     "prm_accounts",
+		Partner:  "partner_id",
+		Account:  "id",
+		Columns:  []string{"type", "identity_id", "state", "blocks", "epoch", "region", "country", "locale", "version", "created_at"},
+		Personal: []string{"name", "name_key", "email", "company", "phone"},
+		Keeps:    "the id as pseudonym: ledger and audit balance on it",
+	},
+	{
+		Name:    "prm_sessions",
+		Partner: "partner_id",
+		Account: "account_id",
+		Columns: []string{"id", "identity_id", "user_id", "active_id", "identity_epoch", "partner_epoch", "account_epoch",
+			"created_at", "seen_at", "ends_at"},
+		Secret: []string{"token_hash"},
+		Keeps:  "nothing: it goes with its identity",
+	},
+	{
+		Name:     "prm_throttles",
+		Columns:  []string{"failures", "next_at", "updated_at"},
+		Personal: []string{"key"},
+		Keeps:    "nothing: rows lapse after a day",
+	},
+	{
+		Name:     "prm_known_sources",
+		Columns:  []string{"identity_id", "seen_at"},
+		Personal: []string{"source"},
+		Keeps:    "nothing: it goes with its identity",
+	},
+	{
+		Name:    "prm_contracts",
+		Partner: "partner_id",
+		Account: "account_id",
+		Columns: []string{"id", "number", "currency", "billing_model", "blocking_limit", "from_at", "until_at", "version", "created_at"},
+		Keeps:   "everything: money entries refer to it",
+	},
+	{
+		Name:    "prm_events",
+		Partner: "partner_id",
+		Account: "account_id",
+		Columns: []string{"id", "at", "kind", "actor", "subject", "target", "changed"},
+		Keeps:   "everything: it holds ids and field names, never values",
+	},
+	{
+		Name:     "prm_deliveries",
+		Partner:  "partner_id",
+		Account:  "account_id",
+		Columns:  []string{"id", "event_id", "template", "state", "attempt", "next_at", "created_at"},
+		Personal: []string{"address"},
+		Keeps:    "nothing: finished rows are purged, an erased account's go at once",
+	},
+	{
+		Name:     "prm_keys",
+		Partner:  "partner_id",
+		Columns:  []string{"verb", "result", "created_at"},
+		Personal: []string{"key", "hash"},
+		Keeps:    "nothing: a key outlives its account only as long as it can be repeated",
+	},
+	{
+		Name:    "prm_license_types",
+		Columns: []string{"sku", "name", "retired", "version", "created_at"},
+		Keeps:   "everything: it is the vendor's catalogue",
+	},
+	{
+		Name:    "prm_ledger_balances",
+		Partner: "partner_id",
+		Columns: []string{"id", "book", "owner", "unit", "state", "lot", "amount", "bounded", "recorded"},
+		Keeps:   "everything: pseudonymous ids and quantities",
+	},
+	{
+		Name:    "prm_ledger_transfers",
+		Partner: "partner_id",
+		Columns: []string{"id", "book", "unit", "verb", "quantity", "from_id", "to_id", "from_after", "to_after", "actor", "reason",
+			"key", "hash", "effective", "recorded"},
+		Keeps: "everything: the ledger is append-only; hosts keep personal data out of reasons and keys",
+	},
+}
+
+// catalogue finds a table by its name.
+var catalogue = func() map[string]Table {
+	m := make(map[string]Table, len(tables))
+	for _, t := range tables {
+		m[t.Name] = t
+	}
+	return m
+}()

@@ -1,0 +1,113 @@
+package license
+
+import (
+	"context"
+	"strings"
+
+	"github.com/partnerkit/partnerkit/internal/fail"
+	"github.com/partnerkit/partnerkit/internal/store"
+	"github.com/partnerkit/partnerkit/partner"
+)
+
+// Type is a countable right.
+type Type struct {
+	SKU     string // letters, digits and . _ : - up to 64; never changes
+	Name    string
+	Retired bool // nothing new is granted; what there is moves on
+}
+
+const typesTable = "prm_license_types"
+
+type typeRow struct {
+	SKU       string `gorm:"column:sku;primaryKey"`
+	Name      string
+	Retired   bool
+	Version   int64
+	CreatedAt store.Micros `gorm:"autoCreateTime:false"`
+}
+
+func (typeRow) TableName() string { return typesTable }
+
+// catalogue is the scope of the vendor's types, which have no tenant.
+var catalogue = store.Everything("licence types are the vendor's and everybody's to read")
+
+const maxSKU = 64
+
+func checkSKU(sku string) []partner.FieldError {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-"
+	switch {
+	case sku == "":
+		return []partner.FieldError{{Path: "sku", Code: "required", Message: "must not be empty"}}
+	case len(sku) > maxSKU:
+		return []partner.FieldError{{Path: "sku", Code: "too_long", Message: "must be at most 64 characters"}}
+	case strings.Trim(sku, allowed) != "" || strings.ContainsFunc(sku, func(r rune) bool { return !strings.ContainsRune(allowed, r) }):
+		return []partner.FieldError{{Path: "sku", Code: "format", Message: "may contain letters, digits, '.', '_', ':' and '-'"}}
+	}
+	return nil
+}
+
+// Define adds a type, or changes the name and retirement of the one with its SKU; vendor only.
+func (l *Ledger) Define(ctx context.Context, t Type) (err error) {
+	defer wrap(&err, "define %s", t.SKU)
+	faults := append(checkSKU(t.SKU), partner.CheckName("name", t.Name)...)
+	if len(faults) > 0 {
+		return &partner.ValidationError{Fields: faults}
+	}
+	return l.reg.Write(ctx, partner.Ask{Action: "license.define"}, func(tx *store.Tx, s *partner.Standing) error {
+		row := typeRow{SKU: t.SKU, Name: t.Name, Retired: t.Retired, Version: 1, CreatedAt: tx.Now()}
+		fresh, err := tx.InsertNew(&row)
+		if err != nil {
+			return err
+		}
+		if !fresh {
+			_, err := tx.Exec(catalogue, "UPDATE prm_license_types SET name = ?, retired = ?, version = version + 1 WHERE sku = ?", t.Name, t.Retired, t.SKU)
+			if err != nil {
+				return err
+			}
+		}
+		return s.Record(tx, "license.defined", t.SKU, "name", "retired")
+	})
+}
+
+// Types lists them by SKU; everybody may.
+func (l *Ledger) Types(ctx context.Context) (list []Type, err error) {
+	defer wrap(&err, "types")
+	err = l.reg.Read(ctx, partner.Ask{Action: "license.types"}, func(tx *store.Tx, _ *partner.Standing) error {
+		var rows []typeRow
+		err := tx.Query(catalogue, &rows, "SELECT * FROM prm_license_types ORDER BY sku")
+		for _, r := range rows {
+			list = append(list, Type{SKU: r.SKU, Name: r.Name, Retired: r.Retired})
+		}
+		return err
+	})
+	return list, err
+}
+
+var errRetired = fail.New(fail.Invalid, "the licence type is retired")
+
+// mustExist refuses an unknown type.
+func mustExist(tx *store.Tx, sku string) error {
+	_, err := find(tx, sku)
+	return err
+}
+
+// mustBeCurrent refuses a retired type, too.
+func mustBeCurrent(tx *store.Tx, sku string) error {
+	t, err := find(tx, sku)
+	if err == nil && t.Retired {
+		err = &partner.ValidationError{Fields: []partner.FieldError{{Path: "sku", Code: "retired_code", Message: errRetired.Error(), Err: errRetired}}}
+	}
+	return err
+}
+
+func find(tx *store.Tx, sku string) (typeRow, error) {
+	var rows []typeRow
+	if err := tx.Query(catalogue, &rows, "SELECT * FROM prm_license_types WHERE sku = ?", sku); err != nil {
+		return typeRow{}, err
+	}
+	if len(rows) == 0 {
+		return typeRow{}, &partner.ValidationError{Fields: []partner.FieldError{{Path: "sku", Code: "unknown_code", Message: "no such licence type",
+			Err: partner.ErrUnknownCode}}}
+	}
+	return rows[0], nil
+}

@@ -1,0 +1,108 @@
+package partner
+
+import (
+	"context"
+	"time"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Activity is the desk of what happened: one immutable row per write, and its deliveries.
+type Activity struct{ reg *Registry }
+
+// Event is one audit row. It holds ids and names of fields, never personal data and never a value.
+type Event struct {
+	ID      string
+	At      time.Time
+	Kind    string    // noun.pastverb: "partner.created", "license.assigned", …
+	Actor   string    // who acted: usr_…, acc_… (a project's log-in) or host:name
+	Subject string    // on whose behalf
+	Partner ID        // whose activity it is
+	Account AccountID // if it is about one
+	Target  string    // what it was done to
+	Changed []string  // field names
+}
+
+// EventFilter narrows List; the zero value is everything in scope.
+type EventFilter struct {
+	Partner ID
+	Account AccountID
+	Kinds   []string
+	Period  Period
+}
+
+// List pages through events, newest first: all for the vendor, those of his organisation for a partner's admin, those of its project
+// for a delegated log-in.
+func (d *Activity) List(ctx context.Context, f EventFilter, p PageRequest) (page Page[Event], err error) {
+	defer wrap(&err, "list activity")
+	at, err := p.at("events", f.Partner, f.Account, f.Kinds, store.At(f.Period.From), store.At(f.Period.Until))
+	if err != nil {
+		return page, err
+	}
+	target := string(f.Partner)
+	if f.Account != "" {
+		target = string(f.Account)
+	}
+	err = d.reg.Read(ctx, Ask{Action: "activity.read", Target: target}, func(tx *store.Tx, s *Standing) error {
+		q := tx.From(s.scope(false), eventsTable)
+		if f.Partner != "" {
+			q = q.Where("partner_id = ?", f.Partner)
+		}
+		if f.Account != "" {
+			q = q.Where("account_id = ?", f.Account)
+		}
+		if len(f.Kinds) > 0 {
+			q = q.Where("kind IN ?", f.Kinds)
+		}
+		if !f.Period.From.IsZero() {
+			q = q.Where("at >= ?", store.At(f.Period.From))
+		}
+		if !f.Period.Until.IsZero() {
+			q = q.Where("at < ?", store.At(f.Period.Until))
+		}
+		var rows []eventRow
+		err := tx.Find(store.After(q, eventsTable, "at", at.place, at.started, at.limit), &rows)
+		page = pageFrom(at, rows, func(r eventRow) store.Place { return store.Place{At: r.At, ID: r.ID} }, eventRow.public)
+		return err
+	})
+	return page, err
+}
+
+func (r eventRow) public() Event {
+	return Event{ID: r.ID, At: r.At.Time(), Kind: r.Kind, Actor: r.Actor, Subject: r.Subject, Partner: ID(r.PartnerID),
+		Account: AccountID(text(r.AccountID)), Target: r.Target, Changed: words(r.Changed)}
+}
+
+// Delivery is one event on its way to one receiver. The address is here, and not in the event, because it goes when the delivery is
+// finished.
+type Delivery struct {
+	ID, Event string
+	Partner   ID
+	Account   AccountID
+	Template  string // "welcome", "close_confirmation", "close_notice", "project_email_changed"
+	To        string // e-mail address
+	State     string // "ready"
+	Created   time.Time
+}
+
+// Deliveries pages through the deliveries, newest first. They wait, ready, until the SDK has something that sends. Vendor only.
+func (d *Activity) Deliveries(ctx context.Context, p PageRequest) (page Page[Delivery], err error) {
+	defer wrap(&err, "list deliveries")
+	at, err := p.at("deliveries")
+	if err != nil {
+		return page, err
+	}
+	err = d.reg.Read(ctx, Ask{Action: "activity.deliveries"}, func(tx *store.Tx, s *Standing) error {
+		var rows []deliveryRow
+		q := tx.From(s.scope(false), deliveriesTable)
+		err := tx.Find(store.After(q, deliveriesTable, "created_at", at.place, at.started, at.limit), &rows)
+		page = pageFrom(at, rows, func(r deliveryRow) store.Place { return store.Place{At: r.CreatedAt, ID: r.ID} }, deliveryRow.public)
+		return err
+	})
+	return page, err
+}
+
+func (r deliveryRow) public() Delivery {
+	return Delivery{ID: r.ID, Event: r.EventID, Partner: ID(r.PartnerID), Account: AccountID(text(r.AccountID)), Template: r.Template, To: r.Address,
+		State: r.State, Created: r.CreatedAt.Time()}
+}

@@ -1,0 +1,201 @@
+package partner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Partners is the desk of agreements: the vendor's, except where a method says otherwise.
+type Partners struct{ reg *Registry }
+
+// Capability is what a partner may do at all. Taking one away stops new work only.
+type Capability string
+
+// Capabilities.
+const (
+	Resell  Capability = "resell"  // sell offers
+	Build   Capability = "build"   // make solutions
+	Operate Capability = "operate" // open projects
+)
+
+// Billing models (PIL-26).
+const (
+	Prepayment       = "prepayment"
+	Postpayment      = "postpayment"
+	PostpaymentLight = "postpayment_light" // blocks at a debt of BlockingLimit
+)
+
+// Agreement is what the vendor fills in to add a partner. Required: Name, Login, Currency; Password for Create, Email for Invite.
+type Agreement struct {
+	Name   string // shown as typed; may repeat, with a warning
+	Login  string // of the admin; unique over all log-ins of the installation, never changes
+	Email  string // of the organisation and its primary contact
+	Phone  string // kept as E.164
+	Locale string // BCP 47
+
+	Password Secret // of the admin; Create only
+
+	Parent             ID           // makes it a sub-partner
+	Capabilities       []Capability // Defaults to all three.
+	ManagesSubPartners bool         // lets its admins work in the organisations below, too
+
+	Currency       string   // main currency, ISO 4217; fixed by the first money entry
+	MoreCurrencies []string // distinct, without the main one
+	Deposit        int64    // opening deposit in minor units of Currency; held apart unless the model is prepayment
+
+	BillingModel   string // Defaults to "postpayment".
+	BlockingLimit  int64  // minor units of Currency; required above 0 by postpayment_light
+	ContractNumber string // Defaults to a generated one.
+	ContractPeriod Period // Defaults to now, open.
+
+	// Key makes Create and Invite idempotent: the same key and content returns the first result. The password is not compared.
+	Key string
+
+	prepared *preparedAgreement // what Prepare computed; a pointer, so that printing shows nothing of it
+}
+
+// Partner is an agreement as it stands; an edit names its Version.
+//
+// A partner sees its own organisation whole. Of those below it sees ID, Name, State, Created and Path, unless its own agreement has
+// ManagesSubPartners. What stands above it, it never sees: Path begins with itself.
+type Partner struct {
+	ID          ID
+	State       string // "pending", "active", "expired", "archived", "tombstoned"
+	Version     int64
+	Created     time.Time
+	Path        []ID     // the organisations above, root first, and itself
+	Blocks      []string // why its own users are refused now
+	UsersBlocks []string // why the users of its accounts are
+	Contact     UserID   // primary contact
+	Contract    string   // ctr_…, the partner-wide contract
+	Balance     Money    // of that contract, without what is held apart
+	Agreement            // as it stands; Password and Key are always empty
+	Warnings    []FieldError
+}
+
+// PartnerFilter narrows lists; the zero value is everything in scope.
+type PartnerFilter struct {
+	Under           ID   // this partner and those below it
+	IncludeArchived bool // archived and tombstoned ones too
+}
+
+// modes of adding a partner.
+const (
+	modeCreate = "create"
+	modeInvite = "invite"
+	modeEdit   = "edit"
+)
+
+// check is the matrix of required fields (PIL-02) and every single field's rule. It returns the agreement as it will be kept.
+func (o Options) checkAgreement(a Agreement, mode string) (Agreement, *checks) {
+	c := &checks{}
+	c.text("name", a.Name, true, maxName)
+	a.Email = c.email("email", a.Email, mode == modeInvite)
+	if mode != modeEdit {
+		c.login("login", a.Login, invitedAt(a, mode))
+	}
+	a.Phone = c.phone("phone", a.Phone, "", o.Phones)
+	c.locale("locale", a.Locale)
+	switch {
+	case mode == modeCreate && a.Password == "":
+		c.add("password", "required", "must not be empty", nil)
+	case mode == modeInvite && a.Password != "":
+		c.add("password", "format", "must be empty: the invitee chooses it", nil)
+	case mode == modeCreate:
+		c.password("password", a.Password)
+	}
+	a.Capabilities = c.capabilities(a.Capabilities)
+	a.MoreCurrencies = c.currencies(a)
+	c.money(&a)
+	c.key("key", a.Key)
+	if o.Requirements != nil && mode != modeEdit {
+		c.fields = append(c.fields, o.Requirements(a)...)
+	}
+	return a, c
+}
+
+// invitedAt is the address that a log-in name may be: that of an invitation, which its acceptance proves.
+func invitedAt(a Agreement, mode string) string {
+	if mode == modeInvite {
+		return a.Email
+	}
+	return ""
+}
+
+func (c *checks) capabilities(list []Capability) []Capability {
+	all := []Capability{Resell, Build, Operate}
+	if list == nil {
+		return all
+	}
+	var kept []Capability
+	for _, known := range all {
+		if slices.Contains(list, known) {
+			kept = append(kept, known)
+		}
+	}
+	for i, given := range list {
+		if !slices.Contains(all, given) {
+			c.add(fmt.Sprintf("capabilities[%d]", i), "unknown_code", "must be resell, build or operate", ErrUnknownCode)
+		}
+	}
+	return kept
+}
+
+// currencies checks the main and the additional ones, a set without the main one (PIL-16, PIL-17).
+func (c *checks) currencies(a Agreement) []string {
+	c.currency("currency", a.Currency)
+	more := slices.Sorted(slices.Values(a.MoreCurrencies))
+	for i, code := range a.MoreCurrencies {
+		path := fmt.Sprintf("more_currencies[%d]", i)
+		switch {
+		case !c.currency(path, code):
+		case code == a.Currency:
+			c.add(path, "currency", "is the main currency already", ErrCurrencyNotAllowed)
+		case slices.Index(a.MoreCurrencies, code) < i:
+			c.add(path, "currency", "stands there twice", ErrCurrencyNotAllowed)
+		}
+	}
+	return more
+}
+
+// money checks what belongs to the partner-wide contract (PIL-06, PIL-22, PIL-26, PIL-30).
+func (c *checks) money(a *Agreement) {
+	if a.Deposit < 0 || a.Deposit > maxMoney {
+		c.add("deposit", "range", fmt.Sprintf("must be 0 to %d minor units", maxMoney), nil)
+	}
+	if a.BillingModel == "" {
+		a.BillingModel = Postpayment
+	}
+	if !slices.Contains([]string{Prepayment, Postpayment, PostpaymentLight}, a.BillingModel) {
+		c.add("billing_model", "unknown_code", "must be prepayment, postpayment or postpayment_light", ErrUnknownCode)
+	}
+	switch {
+	case a.BlockingLimit < 0 || a.BlockingLimit > maxMoney:
+		c.add("blocking_limit", "range", fmt.Sprintf("must be 0 to %d minor units", maxMoney), nil)
+	case a.BillingModel == PostpaymentLight && a.BlockingLimit == 0:
+		c.add("blocking_limit", "required", "must be above 0 with postpayment_light", nil)
+	}
+	if a.ContractNumber != "" {
+		c.text("contract_number", a.ContractNumber, true, maxNumber)
+	}
+	c.period("contract_period", a.ContractPeriod)
+}
+
+// period checks that it does not end before it begins, and lies in the years that every database and JSON reader can hold.
+func (c *checks) period(path string, p Period) {
+	for _, t := range []time.Time{p.From, p.Until} {
+		if y := t.UTC().Year(); !t.IsZero() && (y < 1970 || y > 9999) {
+			c.add(path, "range", "must lie in the years 1970 to 9999", nil)
+			return
+		}
+	}
+	if !p.Until.IsZero() && !p.Until.After(p.From) {
+		c.add(path, "range", "must end after it begins", nil)
+	}
+}
+
+func joined(codes []string) string { return strings.Join(codes, " ") }
+
+func has(list []Capability, c Capability) bool { return slices.Contains(list, c) }

@@ -1,0 +1,176 @@
+package partner
+
+import (
+	"fmt"
+	"net/mail"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/bojanz/currency"
+)
+
+// Longest texts, in characters.
+const (
+	maxName   = 200
+	maxEmail  = 254 // RFC 5321, 4.5.3.1.3
+	maxLocale = 35  // RFC 5646, 4.4.1
+	maxKey    = 255
+	maxNumber = 64
+	maxReason = 500
+	maxPhone  = 64
+)
+
+// checks collects the faults of one input, so that all come back at once.
+type checks struct{ fields []FieldError }
+
+func (c *checks) add(path, code, message string, err error) {
+	c.fields = append(c.fields, FieldError{Path: path, Code: code, Message: message, Err: err})
+}
+
+// err is the ValidationError of what was found, nil if nothing was.
+func (c *checks) err() error {
+	if len(c.fields) == 0 {
+		return nil
+	}
+	return &ValidationError{Fields: c.fields}
+}
+
+// text checks a line of text that is kept exactly as typed: what cannot come back the same from every database is refused.
+func (c *checks) text(path, value string, required bool, limit int) bool {
+	switch {
+	case !utf8.ValidString(value):
+		c.add(path, "format", "must be valid UTF-8", nil)
+	case strings.TrimSpace(value) == "" && (required || value != ""):
+		c.add(path, "required", "must not be empty", nil)
+	case utf8.RuneCountInString(value) > limit:
+		c.add(path, "too_long", fmt.Sprintf("must be at most %d characters", limit), nil)
+	case strings.ContainsFunc(value, unprintable):
+		c.add(path, "format", "must be one line without control characters", nil)
+	default:
+		return true
+	}
+	return false
+}
+
+// unprintable characters are controls, line ends and what Unicode never assigns.
+func unprintable(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r&0xfffe == 0xfffe || r >= 0xfdd0 && r <= 0xfdef
+}
+
+// nameKey is what names are compared by: as people read them, not as they were typed.
+func nameKey(name string) string {
+	return strings.Join(strings.Fields(cases.Fold().String(norm.NFKC.String(name))), " ")
+}
+
+// email checks an address and returns it trimmed; it is compared by emailKey. Display names and comments are no part of it.
+func (c *checks) email(path, value string, required bool) string {
+	value = strings.TrimSpace(value)
+	if value == "" {
+		if required {
+			c.add(path, "required", "must not be empty", nil)
+		}
+		return ""
+	}
+	if !c.text(path, value, true, maxEmail) {
+		return ""
+	}
+	if a, err := mail.ParseAddress(value); err != nil || a.Address != value || !strings.Contains(value, "@") {
+		c.add(path, "format", "must be an e-mail address", nil)
+		return ""
+	}
+	return value
+}
+
+func emailKey(email string) string { return cases.Fold().String(norm.NFC.String(email)) }
+
+// phone normalises a number to E.164, by the host's reader if there is one.
+func (c *checks) phone(path, value, country string, read func(raw, country string) (string, error)) string {
+	if value == "" || !c.text(path, value, true, maxPhone) {
+		return ""
+	}
+	if read == nil {
+		read = plainE164
+	}
+	number, err := read(value, country)
+	if err == nil {
+		number, err = plainE164(number, country)
+	}
+	if err != nil {
+		c.add(path, "format", "must be a phone number in international form, +…", nil)
+		return ""
+	}
+	return number
+}
+
+// plainE164 accepts + and 8 to 15 digits (ITU-T E.164, 6.2.1) with the usual separators between them.
+func plainE164(raw, _ string) (string, error) {
+	number := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" -.()", r) {
+			return -1
+		}
+		return r
+	}, raw)
+	digits := strings.TrimPrefix(number, "+")
+	if len(digits) == len(number) || len(digits) < 8 || len(digits) > 15 || digits[0] == '0' || strings.Trim(digits, "0123456789") != "" {
+		return "", ErrInvalid
+	}
+	return number, nil
+}
+
+// currency checks an ISO 4217 code.
+func (c *checks) currency(path, code string) bool {
+	switch {
+	case code == "":
+		c.add(path, "required", "must not be empty", nil)
+	case !currency.IsValid(code):
+		c.add(path, "unknown_code", "must be an ISO 4217 code", ErrUnknownCode)
+	default:
+		return true
+	}
+	return false
+}
+
+// locale checks a BCP 47 tag.
+func (c *checks) locale(path, tag string) {
+	if tag == "" || !c.text(path, tag, true, maxLocale) {
+		return
+	}
+	if _, err := language.Parse(tag); err != nil {
+		c.add(path, "unknown_code", "must be a language tag (BCP 47)", ErrUnknownCode)
+	}
+}
+
+// key checks an idempotency key.
+func (c *checks) key(path, key string) {
+	if key != "" {
+		c.text(path, key, true, maxKey)
+	}
+}
+
+// CheckKey, CheckName and CheckReason hold the sibling rooms' input to the floor's rules. CheckKey checks an idempotency key.
+func CheckKey(path, key string) []FieldError {
+	var c checks
+	c.key(path, key)
+	return c.fields
+}
+
+// CheckName checks a required name.
+func CheckName(path, name string) []FieldError {
+	var c checks
+	c.text(path, name, true, maxName)
+	return c.fields
+}
+
+// CheckReason checks a free text that explains an entry; it may be empty.
+func CheckReason(path, reason string) []FieldError {
+	var c checks
+	if reason != "" {
+		c.text(path, reason, true, maxReason)
+	}
+	return c.fields
+}

@@ -1,0 +1,199 @@
+package partner
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/partnerkit/partnerkit/internal/ledger"
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// maxMoney bounds one amount.
+const maxMoney = ledger.MaxQuantity
+
+// Create adds an active partner with its admin log-in, primary contact, partner-wide contract and opening deposit, or nothing. Vendor
+// only. *[ValidationError] with every failing field (a taken log-in name is "taken"), [ErrHierarchyDepth], [ErrNotFound] for the
+// parent, [ErrIdempotencyMismatch]. Warnings tell of other partners of the same name.
+func (d *Partners) Create(ctx context.Context, a Agreement) (p Partner, err error) {
+	defer wrap(&err, "create")
+	return d.reg.addPartner(ctx, a, modeCreate)
+}
+
+// Invite adds a pending partner and writes to its e-mail address; nobody can log in to it and it can open nothing until the invitee
+// accepts. Vendor only; errors as Create.
+func (d *Partners) Invite(ctx context.Context, a Agreement) (p Partner, err error) {
+	defer wrap(&err, "invite")
+	return d.reg.addPartner(ctx, a, modeInvite)
+}
+
+func (r *Registry) addPartner(ctx context.Context, a Agreement, mode string) (p Partner, err error) {
+	if _, err := actorOf(ctx); err != nil {
+		return p, err
+	}
+	ask := Ask{Action: "partner." + mode, Target: string(a.Parent)}
+	if a, err = r.readyAgreement(ctx, a, mode); err != nil {
+		return p, r.withTaken(ctx, ask, err, a.Login, "")
+	}
+	err = r.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		fresh := tx.NewID("prt")
+		id, replayed, err := once(tx, Vendor, "partner."+mode, a.Key, agreementDigest(a, false), fresh, func() error {
+			return r.insertPartner(tx, s, fresh, a, mode)
+		})
+		if err != nil {
+			return err
+		}
+		if p, err = s.partner(tx, id); err != nil || replayed {
+			return err
+		}
+		p.Warnings, err = sameName(tx, p)
+		return err
+	})
+	return p, r.slowDownIfTaken(ctx, err)
+}
+
+// insertPartner writes the six rows of a new partner.
+func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreement, mode string) error {
+	row, err := r.newPartnerRow(tx, id, a, mode)
+	if err != nil {
+		return err
+	}
+	identity := identityRow{ID: tx.NewID("idn"), Kind: "human", Login: a.Login, Email: row.Email, EmailKey: emailKey(row.Email),
+		PasswordHash: a.prepared.passwordHash, Version: 1, CreatedAt: tx.Now()}
+	key := loginKey(a.Login)
+	identity.LoginKey = &key
+	user := userRow{ID: tx.NewID("usr"), IdentityID: identity.ID, PartnerID: row.ID, Name: a.Name, Role: string(Admin), Version: 1, CreatedAt: tx.Now()}
+	row.ContactID = &user.ID
+	if err := tx.Insert(&row); err != nil {
+		return err
+	}
+	if fresh, err := tx.InsertNew(&identity); err != nil {
+		return err
+	} else if !fresh {
+		return errLoginTaken()
+	}
+	if err := tx.Insert(&user); err != nil {
+		return err
+	}
+	if err := openContract(tx, s, row, a); err != nil {
+		return err
+	}
+	s.Holder.ID = row.ID // the event belongs to the new partner, not to its parent
+	kind := "partner.created"
+	if mode == modeInvite {
+		kind = "partner.invited"
+	}
+	event, err := s.record(tx, kind, row.ID, nil)
+	if err == nil && mode == modeInvite {
+		err = deliver(tx, event, "welcome", row.Email)
+	}
+	return err
+}
+
+// errLoginTaken is the one fault that only the database can find.
+func errLoginTaken() error {
+	return &ValidationError{Fields: []FieldError{{Path: "login", Code: "taken", Message: "is in use"}}}
+}
+
+func (r *Registry) newPartnerRow(tx *store.Tx, id string, a Agreement, mode string) (partnerRow, error) {
+	checked, faults := r.opts.withoutHost().checkAgreement(a, mode)
+	if err := faults.err(); err != nil {
+		return partnerRow{}, err
+	}
+	row := partnerRow{
+		ID: id, State: "active", Version: 1, CreatedAt: tx.Now(), Name: a.Name, NameKey: nameKey(a.Name), Email: checked.Email,
+		Phone: a.prepared.phone, Locale: a.Locale, Currency: a.Currency, MoreCurrencies: joined(checked.MoreCurrencies),
+		Resell: has(checked.Capabilities, Resell), Build: has(checked.Capabilities, Build), Operate: has(checked.Capabilities, Operate),
+		ManagesSubPartners: a.ManagesSubPartners,
+	}
+	if mode == modeInvite {
+		row.State = "pending"
+	}
+	return row, r.plant(tx, &row, a.Parent)
+}
+
+// withoutHost is o without callbacks, for the check inside the transaction, whose outcome they have had their say in.
+func (o Options) withoutHost() Options {
+	o.Requirements = nil
+	o.Phones = func(raw, _ string) (string, error) { return raw, nil }
+	return o
+}
+
+// openContract opens the partner-wide contract and books the opening deposit (PIL-30, PIL-06): under prepayment it is balance, else it
+// is held apart.
+func openContract(tx *store.Tx, s *Standing, p partnerRow, a Agreement) error {
+	c := contractRow{ID: tx.NewID("ctr"), PartnerID: p.ID, Number: a.ContractNumber, Currency: p.Currency, BillingModel: a.BillingModel,
+		BlockingLimit: a.BlockingLimit, FromAt: store.At(a.ContractPeriod.From), UntilAt: store.At(a.ContractPeriod.Until), Version: 1, CreatedAt: tx.Now()}
+	if c.BillingModel == "" {
+		c.BillingModel = Postpayment
+	}
+	if c.FromAt == 0 {
+		c.FromAt = tx.Now()
+	}
+	if c.Number == "" {
+		c.Number = c.ID
+	}
+	if err := tx.Insert(&c); err != nil {
+		return err
+	}
+	account := ledger.Row{Owner: c.ID, State: ledger.Held}
+	if err := ledger.Open(tx, ledger.Money, account, c.Currency, p.ID); err != nil || a.Deposit == 0 {
+		return err
+	}
+	if c.BillingModel != Prepayment {
+		account.State = ledger.Reserved
+	}
+	_, err := ledger.Post(tx, ledger.Posting{
+		Book: ledger.Money, Unit: c.Currency, Verb: "deposit", From: ledger.Row{Owner: ledger.Issuer, State: ledger.Held}, To: account,
+		Quantity: a.Deposit, Partner: p.ID, Actor: s.Actor(), Reason: "opening deposit", Key: "opening/" + c.ID, Hash: c.ID,
+	})
+	return err
+}
+
+// sameName warns when other partners are called the same; two may be (PIL-03).
+func sameName(tx *store.Tx, p Partner) ([]FieldError, error) {
+	var n int64
+	err := tx.Query(deciding, &n, "SELECT count(*) FROM (SELECT 1 FROM prm_partners WHERE name_key = ? AND id <> ? LIMIT 1000) x", nameKey(p.Name), p.ID)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	return []FieldError{{Path: "name", Code: "taken", Message: strconv.FormatInt(n, 10) + " other partners have this name"}}, nil
+}
+
+// once gives a creating write its idempotency: the first call with a key makes id, later ones with the same content get what it made.
+// The key is taken before anything is made, so that of two calls at the same time the second waits and then sees the first's result
+// instead of running into its names.
+func once(tx *store.Tx, of ID, verb, key, hash, id string, create func() error) (made string, replayed bool, err error) {
+	if key == "" {
+		return id, false, create()
+	}
+	fresh, err := tx.InsertNew(&keyRow{PartnerID: string(of), Verb: verb, Key: key, Hash: hash, Result: id, CreatedAt: tx.Now()})
+	if err != nil {
+		return "", false, err
+	}
+	if fresh {
+		return id, false, create()
+	}
+	var row keyRow
+	if err := tx.Take(tx.From(store.OfPartner(string(of)), keysTable).Where("verb = ? AND key = ?", verb, key), &row, ""); err != nil {
+		return "", false, err
+	}
+	if row.Hash != hash {
+		return "", true, ErrIdempotencyMismatch
+	}
+	return row.Result, true, nil
+}
+
+// slowDownIfTaken counts how often a session has learnt that a log-in name exists, which nothing else tells it.
+func (r *Registry) slowDownIfTaken(ctx context.Context, err error) error {
+	var v *ValidationError
+	if !errors.As(err, &v) {
+		return err
+	}
+	for _, f := range v.Fields {
+		if f.Code == "taken" && f.Path == "login" {
+			return r.countTaken(ctx, err)
+		}
+	}
+	return err
+}

@@ -1,0 +1,20 @@
+// Package partner is the floor: who is who, who may, what happened.
+//
+// A host opens it once over its own database and asks its desks: [Partners] for agreements, the tree of sub-partners and blocks,
+// [Accounts] for projects, [Access] for log-in, sessions and decisions, [Activity] for what happened. The other rooms (license, …)
+// are built on the [Registry].
+//
+// Invariants:
+//   - Who acts travels in the context ([AsVendor], [WithSession]). No actor means [ErrForbidden], for reads too. The session is
+//     read again by each call, in the transaction of the call.
+//   - A caller sees its own organisation, what the tree lets it read below, and nothing else: another party's id answers
+//     [ErrNotFound] whether it exists or not. The restriction is part of the SQL.
+//   - One call is one transaction with exactly one audit row for each thing it changed; the row names fields and never values.
+//     [Registry.In] puts calls into the host's own transaction.
+//   - Block, close and password change end sessions for good: one opened before stays dead after the block is lifted.
+//   - Passwords are kept as hashes only, tokens as digests only. Host code and hashing never run while a transaction is open.
+//   - Every error matches exactly one of seven kinds, [ErrInvalid] to [ErrUnavailable], which tell the caller what to do.
+//   - Nothing is global, nothing starts by import, Open starts no goroutine.
+//
+// Times are UTC with microseconds; money is int64 minor units of an ISO 4217 currency.
+package partner

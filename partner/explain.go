@@ -1,0 +1,46 @@
+package partner
+
+import (
+	"context"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Decision is a verdict with the reasons that made it, without what the asker may not see.
+type Decision struct {
+	Allowed bool
+	Reasons []Reason // in the order they were looked at; the last one decided
+}
+
+// Reason is one step of a decision: a stable code, and text for people.
+type Reason struct{ Code, Text string }
+
+// Explain answers whether the caller may do action on target, and why. It comes from the function that the calls themselves ask, so an
+// allowed call is refused only for what is not about access: its input, a balance, a lost race. action is one of:
+//
+//	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact
+//	project.open project.list project.read project.edit project.password project.close project.suspend
+//	access.session access.switch access.password activity.read activity.deliveries
+//	license.define license.types license.grant license.revoke license.assign license.return license.read license.mine license.verify
+//
+// target is the id the action is done to, empty where there is none (a new root partner, a list). [ErrUnknownCode] for another action.
+func (d *Access) Explain(ctx context.Context, action, target string) (dec Decision, err error) {
+	defer wrap(&err, "explain")
+	if _, known := rules[action]; !known {
+		return dec, &ValidationError{Fields: []FieldError{{Path: "action", Code: "unknown_code", Message: "no such action", Err: ErrUnknownCode}}}
+	}
+	a, err := actorOf(ctx)
+	if err != nil {
+		return dec, err
+	}
+	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
+		f, err := d.reg.readFacts(tx, a, target, locks{})
+		if err != nil {
+			return err
+		}
+		v := decide(f, action)
+		dec = Decision{Allowed: v.err == nil, Reasons: v.reasons}
+		return nil
+	})
+	return dec, err
+}

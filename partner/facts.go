@@ -1,0 +1,139 @@
+package partner
+
+import (
+	"strings"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// facts are all that a decision about one call needs, read by one statement in the call's transaction. An absent row has an empty
+// id.
+type facts struct {
+	now    store.Micros
+	limits SessionLimits
+	actor  actor
+	target string // the id asked about; empty: none
+
+	Session  sessionFacts `gorm:"embedded;embeddedPrefix:session_"`
+	Identity struct {
+		ID    string
+		Epoch int64
+	} `gorm:"embedded;embeddedPrefix:identity_"`
+	User struct {
+		ID       string
+		Role     string
+		Disabled bool
+	} `gorm:"embedded;embeddedPrefix:user_"`
+	Partner partnerFacts `gorm:"embedded;embeddedPrefix:partner_"` // the session's
+	Own     accountFacts `gorm:"embedded;embeddedPrefix:own_"`     // the project of a delegated log-in
+	Active  accountFacts `gorm:"embedded;embeddedPrefix:active_"`  // the project switched into
+	Account accountFacts `gorm:"embedded;embeddedPrefix:account_"` // the target, if it is an account
+	Holder  partnerFacts `gorm:"embedded;embeddedPrefix:holder_"`  // the target, or the target account's partner
+}
+
+type sessionFacts struct {
+	ID            string
+	IdentityEpoch int64
+	PartnerEpoch  int64
+	AccountEpoch  int64
+	SeenAt        store.Micros
+	EndsAt        store.Micros
+}
+
+type partnerFacts struct {
+	ID                 string
+	Path               string
+	State              string
+	Operate            bool
+	ManagesSubPartners bool
+	OwnBlocks          blocks
+	OwnInherited       int
+	OwnEpoch           int64
+	UsersBlocks        blocks
+	UsersInherited     int
+	UsersEpoch         int64
+}
+
+type accountFacts struct {
+	ID        string
+	PartnerID string
+	Type      string
+	State     string
+	Blocks    blocks
+	Epoch     int64
+	Region    string
+}
+
+// columns selects those of alias a as prefix_column, with a zero for a row that is not there.
+func columns(a, prefix string, texts, numbers, flags []string) string {
+	var list []string
+	for _, c := range texts {
+		list = append(list, "COALESCE("+a+"."+c+", '') AS "+prefix+"_"+c)
+	}
+	for _, c := range numbers {
+		list = append(list, "COALESCE("+a+"."+c+", 0) AS "+prefix+"_"+c)
+	}
+	for _, c := range flags {
+		list = append(list, "COALESCE("+a+"."+c+", FALSE) AS "+prefix+"_"+c)
+	}
+	return strings.Join(list, ", ")
+}
+
+var factColumns = func() string {
+	partner := func(a, prefix string) string {
+		return columns(a, prefix, []string{"id", "path", "state"},
+			[]string{"own_blocks", "own_inherited", "own_epoch", "users_blocks", "users_inherited", "users_epoch"},
+			[]string{"operate", "manages_sub_partners"})
+	}
+	account := func(a, prefix string) string {
+		return columns(a, prefix, []string{"id", "partner_id", "type", "state", "region"}, []string{"blocks", "epoch"}, nil)
+	}
+	return strings.Join([]string{
+		columns("s", "session", []string{"id"}, []string{"identity_epoch", "partner_epoch", "account_epoch", "seen_at", "ends_at"}, nil),
+		columns("i", "identity", []string{"id"}, []string{"epoch"}, nil),
+		columns("u", "user", []string{"id", "role"}, nil, []string{"disabled"}),
+		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"),
+	}, ", ")
+}()
+
+// locks says how hard a call holds what it decides on until it ends. A call that will change the target's row locks it for that at
+// once: two calls that both shared it first would wait for each other.
+type locks struct{ partners, accounts, identities string }
+
+const (
+	sharing  = "SHARE"
+	changing = "NO KEY UPDATE"
+)
+
+// factsQuery reads the rows by way of CTEs because PostgreSQL cannot lock the far side of an outer join. Sharing the rows a
+// decision rests on makes Block, Close and password change wait for calls in flight: when one of them has returned, no call decided
+// before can still commit.
+func factsQuery(tx *store.Tx, l locks) string {
+	lock := func(strength string) string {
+		if strength == "" {
+			strength = sharing
+		}
+		return tx.Lock(strength)
+	}
+	return `WITH s AS MATERIALIZED (SELECT * FROM prm_sessions WHERE token_hash = ?` + tx.Lock("KEY SHARE") + `),
+	i AS MATERIALIZED (SELECT * FROM prm_identities WHERE id IN (SELECT identity_id FROM s)` + lock(l.identities) + `),
+	u AS MATERIALIZED (SELECT * FROM prm_users WHERE id IN (SELECT user_id FROM s)` + lock("") + `),
+	a AS MATERIALIZED (SELECT * FROM prm_accounts WHERE id IN (SELECT account_id FROM s UNION ALL SELECT active_id FROM s UNION ALL SELECT ?)
+		ORDER BY id` + lock(l.accounts) + `),
+	p AS MATERIALIZED (SELECT * FROM prm_partners WHERE id IN (SELECT partner_id FROM s UNION ALL SELECT partner_id FROM a UNION ALL SELECT ?)
+		ORDER BY id` + lock(l.partners) + `)
+	SELECT ` + factColumns + ` FROM (SELECT 1 AS one) q LEFT JOIN s ON TRUE LEFT JOIN i ON i.id = s.identity_id LEFT JOIN u ON u.id = s.user_id
+	LEFT JOIN p ON p.id = s.partner_id LEFT JOIN a own ON own.id = s.account_id LEFT JOIN a act ON act.id = s.active_id
+	LEFT JOIN a t ON t.id = ? LEFT JOIN p h ON h.id = COALESCE(t.partner_id, ?)`
+}
+
+// deciding is the scope of the statement that reads what a decision needs; the decision makes the scope of all others.
+var deciding = store.Everything("reads what the decision about the caller's scope needs")
+
+// readFacts reads what there is to know about the actor and the target.
+func (r *Registry) readFacts(tx *store.Tx, a actor, target string, l locks) (facts, error) {
+	f := facts{}
+	err := tx.Query(deciding, &f, factsQuery(tx, l), a.token, target, target, target, target)
+	f.now, f.limits, f.actor, f.target = tx.Now(), r.opts.Session, a, target
+	return f, err
+}

@@ -1,0 +1,75 @@
+package partner
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// ID names a partner organisation: prt_…
+type ID string
+
+// AccountID names an account or project: acc_…
+type AccountID string
+
+// UserID names a user: usr_…
+type UserID string
+
+// Vendor is the organisation that runs the platform, one per installation. It exists from the first migration, holds no licences
+// and cannot be blocked.
+const Vendor ID = "prt_vendor"
+
+// String returns the id as text.
+func (i ID) String() string { return string(i) }
+
+// String returns the id as text.
+func (i AccountID) String() string { return string(i) }
+
+// String returns the id as text.
+func (i UserID) String() string { return string(i) }
+
+func (ID) holder()        {}
+func (AccountID) holder() {}
+
+// Holder is what can hold licences or money: a partner's pool (an [ID]) or an account ([AccountID]).
+type Holder interface {
+	String() string
+	holder()
+}
+
+// HolderOf reads a holder's id back from text, as a host keeps it in its own tables; nil if it is none.
+func HolderOf(id string) Holder {
+	switch {
+	case strings.HasPrefix(id, "prt_"):
+		return ID(id)
+	case strings.HasPrefix(id, "acc_"):
+		return AccountID(id)
+	}
+	return nil
+}
+
+// Secret is text that prints (with every verb), logs and marshals as [redacted], and that the database refuses to store. An untyped
+// constant converts by itself. Never keep one in an unexported field: fmt and slog print those raw.
+type Secret string
+
+const redacted = "[redacted]"
+
+// Format implements fmt.Formatter for every verb.
+func (Secret) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
+
+// MarshalText implements encoding.TextMarshaler, which JSON, XML and slog use.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Value implements driver.Valuer and refuses.
+func (Secret) Value() (driver.Value, error) { return nil, errSecretStored }
+
+// Money is an amount in minor units of an ISO 4217 currency.
+type Money struct {
+	Minor    int64
+	Currency string
+}
+
+// Period is a half-open span of time, [From, Until); a zero Until is open.
+type Period struct{ From, Until time.Time }

@@ -1,0 +1,152 @@
+package partner
+
+import (
+	"context"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Login checks a password and opens a session: for a user of an organisation, or by a project's delegated log-in. Unknown name, wrong
+// password and a log-in without a password all answer [ErrBadCredentials], at the same cost. *[BlockedError] and [ErrPending] come only
+// after the right password. source, an address, may be empty; it slows guessing: after 5 free guesses per name and 50 per source, each
+// further one waits twice as long, up to 15 minutes ([ErrUnavailable]). Not inside a host transaction.
+func (d *Access) Login(ctx context.Context, login string, password Secret, source string) (s Session, err error) {
+	defer wrap(&err, "log in")
+	if store.Joined(d.reg.db) {
+		return s, errInHostTx
+	}
+	if len(password) > maxPassword || len(login) > 4*maxEmail {
+		return s, ErrBadCredentials // before it costs anything; no stored name or password is that long
+	}
+	key := loginKey(login)
+	identity, known, err := d.identity(ctx, key, source)
+	if err != nil {
+		return s, err
+	}
+	g := guessOf(key, source, known)
+	if err := d.reg.takeGuess(ctx, g); err != nil {
+		return s, err
+	}
+	ok, renew, err := d.reg.verify(ctx, identity.PasswordHash, password)
+	if err != nil {
+		return s, err
+	}
+	if !ok {
+		return s, ErrBadCredentials
+	}
+	renewed := ""
+	if renew {
+		if renewed, err = d.reg.hash(ctx, password); err != nil {
+			return s, err
+		}
+	}
+	return d.open(ctx, identity, renewed, source, g)
+}
+
+// identity reads who a name belongs to, nobody's row if it is unknown, and whether it has logged in from source before.
+func (d *Access) identity(ctx context.Context, key, source string) (row identityRow, known bool, err error) {
+	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
+		var rows []identityRow
+		if err := tx.Find(tx.From(deciding, identitiesTable).Where("login_key = ?", key), &rows); err != nil || len(rows) == 0 {
+			return err
+		}
+		row = rows[0]
+		var n int64
+		err := tx.Query(deciding, &n, "SELECT count(*) FROM prm_known_sources WHERE identity_id = ? AND source = ?", row.ID, digest(source))
+		known = n > 0 && source != ""
+		return err
+	})
+	return row, known, err
+}
+
+// open makes the session if nothing bars the principal and the password is still the one that was checked. A right password is
+// forgiven its guess even where a block refuses it, or the blocked could lock themselves out.
+func (d *Access) open(ctx context.Context, identity identityRow, renewed, source string, g guess) (s Session, err error) {
+	token := newToken(d.reg.db)
+	var barred error
+	err = store.InTx(ctx, d.reg.db, func(tx *store.Tx) error {
+		if err := g.forgive(tx); err != nil {
+			return err
+		}
+		row, err := d.insertSession(tx, identity, token)
+		if err != nil {
+			return err
+		}
+		st := &Standing{reg: d.reg}
+		if st.facts, err = d.reg.readFacts(tx, actor{token: row.TokenHash}, "", locks{}); err != nil {
+			return err
+		}
+		if barred = st.barred(); barred != nil {
+			_, err := tx.Exec(deciding, "DELETE FROM prm_sessions WHERE id = ?", row.ID)
+			return err
+		}
+		if err := remember(tx, identity.ID, source, renewed); err != nil {
+			return err
+		}
+		s = st.session(token)
+		return st.Record(tx, "session.opened", row.ID)
+	})
+	if err == nil {
+		err = barred
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	return s, nil
+}
+
+// insertSession writes the session with the epochs it is born in. The rows they come from are shared, so that a block or a password
+// change is either seen here or ends this session.
+func (d *Access) insertSession(tx *store.Tx, identity identityRow, token string) (sessionRow, error) {
+	var now identityRow
+	if err := tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", identity.ID), &now, sharing); err != nil {
+		return sessionRow{}, err
+	}
+	if now.Epoch != identity.Epoch { // the password was changed while it was being checked
+		return sessionRow{}, ErrBadCredentials
+	}
+	row := sessionRow{
+		ID: tx.NewID("ses"), TokenHash: digest(token), IdentityID: now.ID, IdentityEpoch: now.Epoch, CreatedAt: tx.Now(), SeenAt: tx.Now(),
+		EndsAt: tx.Now().Add(d.reg.opts.Session.Absolute),
+	}
+	if now.Kind == "project" {
+		var a accountRow
+		if err := tx.Take(tx.From(deciding, accountsTable).Where("identity_id = ?", now.ID), &a, sharing); err != nil {
+			return row, err
+		}
+		row.AccountID, row.AccountEpoch, row.PartnerID = &a.ID, a.Epoch, a.PartnerID
+	} else {
+		var u userRow
+		if err := tx.Take(tx.From(deciding, usersTable).Where("identity_id = ?", now.ID), &u, sharing); err != nil {
+			return row, err
+		}
+		row.UserID, row.PartnerID = &u.ID, u.PartnerID
+	}
+	p, err := partnerByID(tx, ID(row.PartnerID), sharing)
+	if err != nil {
+		return row, err
+	}
+	row.PartnerEpoch = p.OwnEpoch
+	if row.AccountID != nil {
+		row.PartnerEpoch = p.UsersEpoch
+	}
+	return row, tx.Insert(&row)
+}
+
+// remember keeps the source as known, and the renewed hash. A renewed hash is the same password: it ends no session.
+func remember(tx *store.Tx, identity, source, renewed string) error {
+	if renewed != "" {
+		if _, err := tx.Exec(deciding, "UPDATE prm_identities SET password_hash = ? WHERE id = ?", renewed, identity); err != nil {
+			return err
+		}
+	}
+	if source == "" {
+		return nil
+	}
+	row := knownSourceRow{IdentityID: identity, Source: digest(source), SeenAt: tx.Now()}
+	if fresh, err := tx.InsertNew(&row); fresh || err != nil {
+		return err
+	}
+	_, err := tx.Exec(deciding, "UPDATE prm_known_sources SET seen_at = ? WHERE identity_id = ? AND source = ?", tx.Now(), identity, row.Source)
+	return err
+}

@@ -1,0 +1,95 @@
+package partner
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/partnerkit/partnerkit/internal/fail"
+)
+
+// Options sets up a [Registry]; the zero value works. Callbacks run before the transaction of the call that needs them, never
+// inside one, and may use the same database.
+type Options struct {
+	// Clock gives the time. Defaults to time.Now.
+	Clock func() time.Time
+	// Random fills its argument with unpredictable bytes, for ids and tokens. Defaults to crypto/rand.
+	Random func([]byte)
+	// Logger gets warnings about the SDK's own work, never a value of the host's data. Defaults to slog.Default at level warn.
+	Logger *slog.Logger
+	// Regions names the region (data centre) that serves a country, an ISO 3166-1 alpha-2 code; "" means none does: ErrNoRegion.
+	// An error or a late answer is ErrUnavailable. Defaults to the country's own code.
+	Regions func(ctx context.Context, country string) (region string, err error)
+	// Phones reads a phone number as its owner writes it, for a country that may be empty, and returns it as E.164.
+	// Defaults to accepting E.164 with spaces, dashes, dots and brackets.
+	Phones func(raw, country string) (e164 string, err error)
+	// Hasher keeps passwords. Defaults to argon2id with 46 MiB and one pass.
+	Hasher PasswordHasher
+	// Requirements adds faults to an agreement about to be created, for fields the host wants filled. Defaults to none.
+	Requirements func(Agreement) []FieldError
+	// MaxDepth bounds the tree of partners; a root is at depth 1. Defaults to 12, at most 32.
+	MaxDepth int
+	// Session bounds sessions. Defaults to 12 h idle, 30 days in all.
+	Session SessionLimits
+	// CallbackTime bounds each call of Regions. Defaults to 5 s.
+	CallbackTime time.Duration
+	// ConnectionWait bounds the wait for a free connection of the host's pool; then the call is ErrUnavailable. Defaults to 10 s.
+	ConnectionWait time.Duration
+}
+
+// SessionLimits bounds sessions: without any call, and in all.
+type SessionLimits struct{ Idle, Absolute time.Duration }
+
+// PasswordHasher replaces argon2id. Verify also says whether the hash should be renewed. At most four run at once.
+type PasswordHasher interface {
+	Hash(ctx context.Context, password []byte) (string, error)
+	Verify(ctx context.Context, hash string, password []byte) (ok, renew bool, err error)
+}
+
+const maxDepthLimit = 32 // keeps a path of 13-digit node numbers under 512 bytes
+
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(atLeastWarn{slog.Default().Handler()})
+	}
+	if c.Hasher == nil {
+		c.Hasher = argon2idHasher{}
+	}
+	if c.MaxDepth == 0 {
+		c.MaxDepth = 12
+	}
+	if c.Session.Idle == 0 {
+		c.Session.Idle = 12 * time.Hour
+	}
+	if c.Session.Absolute == 0 {
+		c.Session.Absolute = 30 * 24 * time.Hour
+	}
+	if c.CallbackTime == 0 {
+		c.CallbackTime = 5 * time.Second
+	}
+	switch {
+	case c.MaxDepth < 1 || c.MaxDepth > maxDepthLimit:
+		return c, fail.New(fail.Invalid, fmt.Sprintf("Options.MaxDepth must be 1 to %d", maxDepthLimit))
+	case c.Session.Idle < 0 || c.Session.Absolute < 0:
+		return c, fail.New(fail.Invalid, "Options.Session limits must be positive")
+	case c.CallbackTime < 0 || c.ConnectionWait < 0:
+		return c, fail.New(fail.Invalid, "Options.CallbackTime and ConnectionWait must be positive")
+	}
+	return c, nil
+}
+
+// atLeastWarn keeps the SDK quiet in a host that logs at debug.
+type atLeastWarn struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (h atLeastWarn) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && h.Handler.Enabled(ctx, l)
+}

@@ -1,0 +1,201 @@
+package partner
+
+import (
+	"context"
+	"slices"
+
+	"github.com/partnerkit/partnerkit/internal/ledger"
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Edit changes what change sets. The vendor may change all but Login, Password, Parent ([Partners.MoveUnder]), Deposit and Key, which
+// are [ErrImmutable]; a partner's admin may change Name, Email, Phone and Locale of his own ([ErrForbidden] otherwise). version is that
+// of the Partner the caller looked at: [ErrConflict] if somebody was faster. change runs once, before the transaction.
+// [ErrCurrencyLocked] for the main currency after the first money entry.
+func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*Agreement)) (p Partner, err error) {
+	defer wrap(&err, "edit %s", id)
+	ask := Ask{Action: "partner.edit", Target: string(id), Changes: true}
+	vendor := false
+	err = d.reg.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		vendor = s.IsVendor()
+		p, err = s.partner(tx, string(id))
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	if p.Version != version {
+		return p, errChanged
+	}
+	before, after := p.Agreement, p.Agreement
+	after.Capabilities, after.MoreCurrencies = slices.Clone(before.Capabilities), slices.Clone(before.MoreCurrencies)
+	change(&after)
+	changed, err := editable(before, after, vendor)
+	if err != nil || len(changed) == 0 {
+		return p, err
+	}
+	o := d.reg.opts
+	if after.Phone == before.Phone {
+		o = o.withoutHost()
+	}
+	if store.Joined(d.reg.db) && o.Phones != nil && after.Phone != before.Phone {
+		return p, errUnprepared
+	}
+	checked, faults := o.checkAgreement(after, modeEdit)
+	if err := faults.err(); err != nil {
+		return p, err
+	}
+	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		if err := s.edit(tx, id, version, before, checked, changed); err != nil {
+			return err
+		}
+		if p, err = s.partner(tx, string(id)); err != nil || !slices.Contains(changed, "name") {
+			return err
+		}
+		p.Warnings, err = sameName(tx, p)
+		return err
+	})
+	return p, err
+}
+
+// editable names the fields that differ, and refuses those that the editor may not change.
+func editable(before, after Agreement, vendor bool) (changed []string, err error) {
+	fixed := []bool{after.Login != before.Login, after.Password != "", after.Parent != before.Parent, after.Deposit != before.Deposit, after.Key != ""}
+	if slices.Contains(fixed, true) {
+		return nil, ErrImmutable
+	}
+	note := func(name string, differs, anybody bool) {
+		if !differs {
+			return
+		}
+		changed = append(changed, name)
+		if !vendor && !anybody {
+			err = errNotAllowed
+		}
+	}
+	note("name", after.Name != before.Name, true)
+	note("email", after.Email != before.Email, true)
+	note("phone", after.Phone != before.Phone, true)
+	note("locale", after.Locale != before.Locale, true)
+	note("capabilities", !slices.Equal(after.Capabilities, before.Capabilities), false)
+	note("manages_sub_partners", after.ManagesSubPartners != before.ManagesSubPartners, false)
+	note("currency", after.Currency != before.Currency, false)
+	note("more_currencies", !slices.Equal(after.MoreCurrencies, before.MoreCurrencies), false)
+	note("billing_model", after.BillingModel != before.BillingModel, false)
+	note("blocking_limit", after.BlockingLimit != before.BlockingLimit, false)
+	note("contract_number", after.ContractNumber != before.ContractNumber, false)
+	note("contract_period", !samePeriod(after.ContractPeriod, before.ContractPeriod), false)
+	return changed, err
+}
+
+func samePeriod(a, b Period) bool { return a.From.Equal(b.From) && a.Until.Equal(b.Until) }
+
+func (s *Standing) edit(tx *store.Tx, id ID, version int64, before, a Agreement, changed []string) error {
+	n, err := tx.Update(tx.From(s.scope(false), partnersTable).Where("id = ? AND version = ?", id, version), map[string]any{
+		"name": a.Name, "name_key": nameKey(a.Name), "email": a.Email, "phone": a.Phone, "locale": a.Locale, "currency": a.Currency,
+		"more_currencies": joined(a.MoreCurrencies), "resell": has(a.Capabilities, Resell), "build": has(a.Capabilities, Build),
+		"operate": has(a.Capabilities, Operate), "manages_sub_partners": a.ManagesSubPartners, "version": version + 1,
+	})
+	if err != nil {
+		return err
+	}
+	if n != 1 {
+		return errChanged
+	}
+	if err := s.editContract(tx, id, before, a); err != nil {
+		return err
+	}
+	return s.Record(tx, "partner.edited", string(id), changed...)
+}
+
+// editContract keeps the partner-wide contract in the main currency in step with the agreement.
+func (s *Standing) editContract(tx *store.Tx, id ID, before, a Agreement) error {
+	if before.Currency == a.Currency && before.BillingModel == a.BillingModel && before.BlockingLimit == a.BlockingLimit &&
+		before.ContractNumber == a.ContractNumber && samePeriod(before.ContractPeriod, a.ContractPeriod) {
+		return nil
+	}
+	var c contractRow
+	// Whoever posts money shares this row first: after the lock, no entry can come in the old currency.
+	q := tx.From(s.scope(false), contractsTable).Where("partner_id = ? AND account_id IS NULL AND currency = ?", id, before.Currency)
+	if err := tx.Take(q, &c, "UPDATE"); err != nil {
+		return err
+	}
+	if before.Currency != a.Currency {
+		if err := changeCurrency(tx, c, a.Currency); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Update(tx.From(s.scope(false), contractsTable).Where("id = ?", c.ID), map[string]any{
+		"currency": a.Currency, "billing_model": a.BillingModel, "blocking_limit": a.BlockingLimit, "number": numberOf(a, c),
+		"from_at": store.At(a.ContractPeriod.From), "until_at": store.At(a.ContractPeriod.Until), "version": c.Version + 1,
+	})
+	if taken(err) {
+		return &ValidationError{Fields: []FieldError{{Path: "contract_number", Code: "taken", Message: "is in use"}}}
+	}
+	if err != nil || a.BillingModel != Prepayment || c.BillingModel == Prepayment {
+		return err
+	}
+	return s.applyDeposit(tx, c, a.Currency)
+}
+
+func numberOf(a Agreement, c contractRow) string {
+	if a.ContractNumber == "" {
+		return c.ID
+	}
+	return a.ContractNumber
+}
+
+// changeCurrency moves an unused contract to another currency (PIL-16).
+func changeCurrency(tx *store.Tx, c contractRow, to string) error {
+	moved, err := ledger.Moved(tx, ledger.Money, c.ID)
+	if err != nil {
+		return err
+	}
+	if moved {
+		return ErrCurrencyLocked
+	}
+	if err := ledger.Drop(tx, ledger.Money, c.ID); err != nil {
+		return err
+	}
+	return ledger.Open(tx, ledger.Money, ledger.Row{Owner: c.ID, State: ledger.Held}, to, c.PartnerID)
+}
+
+// applyDeposit makes a deposit that was held apart balance, on the switch to prepayment (PIL-06).
+func (s *Standing) applyDeposit(tx *store.Tx, c contractRow, currency string) error {
+	list, err := ledger.LockBalances(tx, ledger.Money, c.ID)
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		if b.State != ledger.Reserved || b.Amount <= 0 {
+			continue
+		}
+		_, err := ledger.Post(tx, ledger.Posting{
+			Book: ledger.Money, Unit: currency, Verb: "apply_deposit", From: ledger.Row{Owner: c.ID, State: ledger.Reserved},
+			To: ledger.Row{Owner: c.ID, State: ledger.Held}, Quantity: b.Amount, Partner: c.PartnerID, Actor: s.Actor(),
+			Reason: "billing model is prepayment", Key: tx.NewID("key"), Hash: c.ID,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetContact makes a user of the partner its primary contact, in place of the one there is; a partner's admin may for his own. The
+// database holds exactly one, a user of the same partner. [ErrNotFound] for a user of another one.
+func (d *Partners) SetContact(ctx context.Context, id ID, u UserID) (err error) {
+	defer wrap(&err, "set contact of %s", id)
+	return d.reg.Write(ctx, Ask{Action: "partner.set_contact", Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {
+		var user userRow
+		q := tx.From(store.OfPartner(string(id)), usersTable).Where("id = ? AND NOT disabled", u)
+		if err := tx.Take(q, &user, sharing); err != nil {
+			return err
+		}
+		_, err := tx.Exec(deciding, "UPDATE prm_partners SET contact_id = ?, version = version + 1 WHERE id = ?", u, id)
+		if err != nil {
+			return err
+		}
+		return s.Record(tx, "partner.contact_set", string(id), "contact")
+	})
+}

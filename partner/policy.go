@@ -1,0 +1,294 @@
+package partner
+
+import (
+	"strings"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Role is a user's place in an organisation.
+type Role string
+
+// Roles.
+const (
+	Admin  Role = "admin"  // everything of the organisation
+	Member Role = "member" // what its rights say
+)
+
+// rule is one row of the matrix "who may do what". A member's rights come with the users' desk; until then a member may nothing
+// that is not marked for anybody.
+type rule struct {
+	vendor  bool // the host, and the vendor's admins
+	admin   bool // a partner's admin, for his own organisation and what it manages
+	project bool // a project's delegated log-in, for itself
+	anybody bool // whoever has a live session, for itself
+	below   bool // reading: the organisations below as well
+	states  rightStates
+}
+
+// rightStates are what the target account must be in.
+type rightStates int
+
+const (
+	anyState   rightStates = iota
+	usable                 // not on its way out
+	closable               // may begin to close
+	forMoves               // may take part in licence moves
+	suspension             // may be suspended or resumed
+)
+
+// rules is the matrix. An action that is not here does not exist.
+var rules = map[string]rule{
+	"partner.create":      {vendor: true},
+	"partner.invite":      {vendor: true},
+	"partner.list":        {vendor: true, admin: true, below: true},
+	"partner.read":        {vendor: true, admin: true, below: true},
+	"partner.edit":        {vendor: true, admin: true},
+	"partner.move":        {vendor: true},
+	"partner.block":       {vendor: true},
+	"partner.set_contact": {vendor: true, admin: true},
+	"project.open":        {admin: true},
+	"project.list":        {vendor: true, admin: true, project: true},
+	"project.read":        {vendor: true, admin: true, project: true},
+	"project.edit":        {admin: true, states: usable},
+	"project.password":    {admin: true, states: usable},
+	"project.close":       {admin: true, states: closable},
+	"project.suspend":     {vendor: true, states: suspension},
+	"access.session":      {anybody: true},
+	"access.switch":       {admin: true, states: usable},
+	"access.password":     {anybody: true},
+	"activity.read":       {vendor: true, admin: true, project: true},
+	"activity.deliveries": {vendor: true},
+	"license.define":      {vendor: true},
+	"license.types":       {vendor: true, admin: true, project: true, anybody: true},
+	"license.grant":       {vendor: true},
+	"license.revoke":      {vendor: true},
+	"license.assign":      {admin: true, states: forMoves},
+	"license.return":      {admin: true},
+	"license.read":        {vendor: true, admin: true, project: true},
+	"license.mine":        {anybody: true},
+	"license.verify":      {vendor: true},
+}
+
+// verdict is what decide finds. The error is what the call answers, the reasons are what Explain shows.
+type verdict struct {
+	err     error
+	reasons []Reason
+}
+
+func (v *verdict) note(code, text string) { v.reasons = append(v.reasons, Reason{code, text}) }
+
+// refuse ends the decision.
+func (v *verdict) refuse(err error, code, text string) verdict {
+	v.note(code, text)
+	v.err = err
+	return *v
+}
+
+// decide is the one policy function: it says whether the actor may do action on the target, and why. Calls and their Explain share
+// it, and [facts.scope] makes the SQL's predicate from the same facts.
+func decide(f facts, action string) verdict {
+	var v verdict
+	r, known := rules[action]
+	if !known {
+		return v.refuse(ErrUnknownCode, "action", "no such action")
+	}
+	if f.actor.host != "" {
+		v.note("actor", "the host acts with every vendor right")
+	} else if err, code, text := f.alive(); err != nil {
+		return v.refuse(err, code, text)
+	} else {
+		v.note("session", "the session is live")
+	}
+	if !f.visible(r) {
+		return v.refuse(errNotHere, "target", "no such thing in your scope")
+	}
+	if err, code, text := f.right(r); err != nil {
+		return v.refuse(err, code, text)
+	} else if text != "" {
+		v.note(code, text)
+	}
+	if err, code, text := f.partnerState(action, r); err != nil {
+		return v.refuse(err, code, text)
+	}
+	if err, code, text := f.accountState(r); err != nil {
+		return v.refuse(err, code, text)
+	}
+	v.note("allowed", action+" is allowed")
+	return v
+}
+
+// alive judges the session: blocks first, because a blocked caller is told so; then whether the session outlived what ended it.
+func (f facts) alive() (err error, code, text string) {
+	if f.Session.ID == "" {
+		return errNoSession, "session", "there is no such session"
+	}
+	if f.now >= f.Session.EndsAt || f.now >= f.Session.SeenAt.Add(f.limits.Idle) {
+		return errNoSession, "session", "the session has run out"
+	}
+	if err := f.barred(); err != nil {
+		return err, "blocked", err.Error()
+	}
+	epoch := f.Partner.OwnEpoch
+	if f.isProject() {
+		epoch = f.Partner.UsersEpoch
+	}
+	if f.Session.IdentityEpoch != f.Identity.Epoch || f.Session.PartnerEpoch != epoch || f.Session.AccountEpoch != f.Own.Epoch {
+		return errNoSession, "session", "a block, a close or a new password has ended the session"
+	}
+	return nil, "", ""
+}
+
+// barred computes why the principal may not enter now; nil if it may. It is the same at log-in and at each call.
+func (f facts) barred() error {
+	if f.Partner.State == "pending" || f.Partner.State == "expired" {
+		return ErrPending
+	}
+	var reasons []string
+	if f.isProject() {
+		reasons = append(inherited(f.Partner.UsersBlocks, f.Partner.UsersInherited), f.Own.Blocks.reasons()...)
+		if f.Own.State == "deleting" || f.Own.State == "deleted" {
+			reasons = append(reasons, "closing")
+		}
+	} else {
+		reasons = inherited(f.Partner.OwnBlocks, f.Partner.OwnInherited)
+	}
+	if f.Partner.State == "archived" || f.Partner.State == "tombstoned" {
+		reasons = append(reasons, "archived")
+	}
+	if len(reasons) > 0 {
+		return &BlockedError{Reasons: reasons}
+	}
+	if f.User.Disabled {
+		return errNotAllowed
+	}
+	return nil
+}
+
+// inherited is the reasons of b, and "manual" where a block above cascades.
+func inherited(b blocks, above int) []string {
+	if above > 0 {
+		b |= blockManual
+	}
+	return b.reasons()
+}
+
+func (f facts) isProject() bool { return f.Own.ID != "" }
+
+// visible tells whether the target exists for the actor.
+func (f facts) visible(r rule) bool {
+	switch {
+	case f.target == "":
+		return true
+	case f.Holder.ID == "" || f.Account.State == "deleted":
+		return false
+	case f.actor.host != "":
+		return true
+	case f.isProject():
+		return f.Account.ID == f.Own.ID
+	case f.Holder.ID == f.Partner.ID:
+		return true
+	}
+	return f.isBelow() && (f.Partner.ManagesSubPartners || r.below && f.Account.ID == "")
+}
+
+// isBelow tells whether the target's partner stands below the session's.
+func (f facts) isBelow() bool {
+	return f.Holder.ID != f.Partner.ID && strings.HasPrefix(f.Holder.Path, f.Partner.Path)
+}
+
+// right looks the actor up in the matrix row.
+func (f facts) right(r rule) (err error, code, text string) {
+	switch {
+	case f.actor.host != "":
+		if !r.vendor {
+			return errNotAllowed, "right", "this is for partner users"
+		}
+		return nil, "", ""
+	case r.anybody && f.target == "":
+		return nil, "", ""
+	case f.isProject():
+		if !r.project {
+			return errNotAllowed, "right", "a project's log-in may not"
+		}
+		return nil, "right", "the project's own log-in may"
+	case !r.admin:
+		return errNotAllowed, "right", "this is for the vendor"
+	case Role(f.User.Role) != Admin:
+		return errNotAllowed, "right", "this is for the organisation's admins"
+	case f.isBelow():
+		return nil, "right", "an admin of an organisation above may"
+	}
+	return nil, "right", "an admin of the organisation may"
+}
+
+// partnerState refuses what the target's organisation is not in a state for: work under one that is not active, and new projects
+// without the capability.
+func (f facts) partnerState(action string, r rule) (err error, code, text string) {
+	works := action == "project.open" || r.states == forMoves || action == "license.return" || action == "license.grant"
+	p := f.Holder
+	if p.ID == "" && f.actor.host == "" {
+		p = f.Partner
+	}
+	switch {
+	case !works || p.ID == "":
+		return nil, "", ""
+	case (p.State == "pending" || p.State == "expired") && action != "license.grant":
+		return ErrPending, "partner", "the partner has not accepted its invitation yet"
+	case p.State == "archived" || p.State == "tombstoned":
+		return &BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived"
+	case action == "project.open" && !p.Operate:
+		return errNotAllowed, "capability", "the partner lacks the capability operate"
+	}
+	return nil, "", ""
+}
+
+// accountState refuses what the target account is not in a state for.
+func (f facts) accountState(r rule) (err error, code, text string) {
+	a := f.Account
+	if a.ID == "" || r.states == anyState {
+		return nil, "", ""
+	}
+	leaving := a.State == "closing" || a.State == "deleting"
+	switch {
+	case leaving && (r.states == closable || r.states == suspension):
+		return ErrBadTransition, "state", "the project is closing already"
+	case leaving:
+		return &BlockedError{Reasons: a.reasons()}, "state", "the project is closing"
+	case a.State == "suspended" && r.states == forMoves:
+		return ErrSuspended, "state", "the project is suspended"
+	}
+	return nil, "", ""
+}
+
+// reasons are those of the account's blocks, or what its state stands for.
+func (a accountFacts) reasons() []string {
+	if list := a.Blocks.reasons(); len(list) > 0 {
+		return list
+	}
+	return []string{"closing"}
+}
+
+// scope is whose rows the actor may read, for lists; wide tells that organisations below count too.
+func (f facts) scope(wide bool) store.Scope {
+	switch {
+	case f.actor.host != "":
+		return store.Everything("the vendor sees all")
+	case f.isProject():
+		return store.OfAccount(f.Own.ID)
+	case wide || f.Partner.ManagesSubPartners:
+		return store.OfTree(f.Partner.Path)
+	}
+	return store.OfPartner(f.Partner.ID)
+}
+
+// name is the actor as the audit shows it.
+func (f facts) name() string {
+	switch {
+	case f.actor.host != "":
+		return "host:" + f.actor.host
+	case f.isProject():
+		return f.Own.ID
+	}
+	return f.User.ID
+}

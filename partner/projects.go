@@ -1,0 +1,224 @@
+package partner
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Accounts is the desk of projects: partner users open, edit and close those of their own organisation; the vendor reads all and
+// suspends.
+type Accounts struct{ reg *Registry }
+
+// typeProject is the account type of projects.
+const typeProject = "project"
+
+// NewProject is what OpenProject needs: all but Phone, Locale and Password.
+type NewProject struct {
+	Name    string // unique among the partner's undeleted projects, case-folded
+	Email   string // gets all mail about the project
+	Company string
+	Country string // ISO 3166-1 alpha-2; decides the region, for good
+	Login   string // of the delegated log-in; unique over all log-ins of the installation, never changes
+	Phone   string // kept as E.164
+	Locale  string // BCP 47
+
+	Password Secret // of the delegated log-in; if empty, it refuses until SetProjectPassword sets one
+
+	Partner ID // Defaults to the caller's organisation; another only below it, where the caller may work.
+
+	// Key makes OpenProject idempotent: the same key and content returns the first result. The password is not compared.
+	Key string
+
+	prepared *preparedProject
+}
+
+// Account is an account as it stands; Project is nil for types other than project.
+type Account struct {
+	ID      AccountID
+	Partner ID
+	Type    string // "project"
+	Name    string
+	State   string   // "active", "idle_notified", "suspended", "closing", "deleting", "deleted"
+	Blocks  []string // why access to it is refused now
+	Region  string   // fixed when it opened
+	Version int64
+	Created time.Time
+	Project *NewProject // as it stands; Password and Key are always empty
+}
+
+// AccountFilter narrows List; the zero value is everything in scope.
+type AccountFilter struct{ Partner ID }
+
+// OpenProject opens a project with its delegated log-in; for partner users, of partners with [Operate]. *[ValidationError] with every
+// failing field ("taken" for name or login, "no_region" with [ErrNoRegion]), [ErrPending], [ErrUnavailable] if Options.Regions fails.
+func (d *Accounts) OpenProject(ctx context.Context, p NewProject) (a Account, err error) {
+	defer wrap(&err, "open project")
+	if _, err := actorOf(ctx); err != nil {
+		return a, err
+	}
+	ask := Ask{Action: "project.open", Target: string(p.Partner)}
+	if p, err = d.reg.readyProject(ctx, p); err != nil {
+		return a, d.reg.slowDownIfTaken(ctx, d.reg.withTaken(ctx, ask, err, p.Login, p.Name))
+	}
+	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		fresh := tx.NewID("acc")
+		id, _, err := once(tx, s.Of(), "project.open", p.Key, projectDigest(p, false), fresh, func() error {
+			return s.insertProject(tx, fresh, p)
+		})
+		if err != nil {
+			return err
+		}
+		a, err = s.account(tx, id)
+		return err
+	})
+	return a, d.reg.slowDownIfTaken(ctx, err)
+}
+
+func (s *Standing) insertProject(tx *store.Tx, id string, p NewProject) error {
+	of := string(s.Of())
+	var c checks
+	if err := s.noteTaken(tx, &c, p.Login, p.Name); err != nil {
+		return err
+	}
+	if err := c.err(); err != nil {
+		return err
+	}
+	key := loginKey(p.Login)
+	identity := identityRow{ID: tx.NewID("idn"), Kind: "project", Login: p.Login, LoginKey: &key, PasswordHash: p.prepared.passwordHash, Version: 1,
+		CreatedAt: tx.Now()}
+	if fresh, err := tx.InsertNew(&identity); err != nil {
+		return err
+	} else if !fresh {
+		return errLoginTaken()
+	}
+	row := accountRow{
+		ID: id, PartnerID: of, Type: typeProject, IdentityID: &identity.ID, Name: p.Name, NameKey: nameKey(p.Name), State: "active",
+		Region: p.prepared.region, Email: p.prepared.email, Company: p.Company, Country: p.prepared.country, Phone: p.prepared.phone, Locale: p.Locale,
+		Version: 1, CreatedAt: tx.Now(),
+	}
+	if fresh, err := tx.InsertNew(&row); err != nil {
+		return err
+	} else if !fresh {
+		return errNameTaken()
+	}
+	s.Account.ID = id
+	return s.Record(tx, "project.opened", id)
+}
+
+func errNameTaken() error {
+	return &ValidationError{Fields: []FieldError{{Path: "name", Code: "taken", Message: "another project of the partner has this name"}}}
+}
+
+// noteTaken adds the faults that only the database knows, so that they come together; the unique indexes decide races.
+func (s *Standing) noteTaken(tx *store.Tx, c *checks, login, project string) error {
+	var n int64
+	if err := tx.Query(deciding, &n, "SELECT count(*) FROM prm_identities WHERE login_key = ?", loginKey(login)); err != nil {
+		return err
+	}
+	if n > 0 {
+		c.fields = append(c.fields, errLoginTaken().(*ValidationError).Fields...)
+	}
+	if project == "" {
+		return nil
+	}
+	q := tx.From(store.OfPartner(string(s.Of())), accountsTable).Where("name_key = ? AND type = 'project' AND state <> 'deleted'", nameKey(project))
+	if err := q.Count(&n).Error; err != nil {
+		return err
+	}
+	if n > 0 {
+		c.fields = append(c.fields, errNameTaken().(*ValidationError).Fields...)
+	}
+	return nil
+}
+
+// withTaken completes a ValidationError with the names that are taken, for an actor who may know.
+func (r *Registry) withTaken(ctx context.Context, ask Ask, err error, login, project string) error {
+	v, ok := err.(*ValidationError)
+	if !ok {
+		return err
+	}
+	c := checks{fields: slices.Clone(v.Fields)}
+	if denied := r.Read(ctx, ask, func(tx *store.Tx, s *Standing) error { return s.noteTaken(tx, &c, login, project) }); denied != nil {
+		return denied
+	}
+	return c.err()
+}
+
+// Get returns one account in the caller's scope.
+func (d *Accounts) Get(ctx context.Context, id AccountID) (a Account, err error) {
+	defer wrap(&err, "get %s", id)
+	err = d.reg.Read(ctx, Ask{Action: "project.read", Target: string(id)}, func(tx *store.Tx, s *Standing) error {
+		a, err = s.account(tx, string(id))
+		return err
+	})
+	return a, err
+}
+
+// List pages through the accounts in the caller's scope, newest first.
+func (d *Accounts) List(ctx context.Context, f AccountFilter, p PageRequest) (page Page[Account], err error) {
+	defer wrap(&err, "list accounts")
+	at, err := p.at("accounts", f.Partner)
+	if err != nil {
+		return page, err
+	}
+	err = d.reg.Read(ctx, Ask{Action: "project.list", Target: string(f.Partner)}, func(tx *store.Tx, s *Standing) error {
+		q := tx.From(s.scope(false), accountsTable).Where("state <> 'deleted'")
+		if f.Partner != "" {
+			q = q.Where("partner_id = ?", f.Partner)
+		}
+		var rows []accountRow
+		if err := tx.Find(store.After(q, accountsTable, "created_at", at.place, at.started, at.limit), &rows); err != nil {
+			return err
+		}
+		logins, err := projectLogins(tx, rows)
+		page = pageFrom(at, rows, accountRow.place, func(r accountRow) Account { return r.public(logins) })
+		return err
+	})
+	return page, err
+}
+
+// account reads one as the actor may see it.
+func (s *Standing) account(tx *store.Tx, id string) (Account, error) {
+	var row accountRow
+	if err := tx.Take(tx.From(s.scope(false), accountsTable).Where("id = ?", id), &row, ""); err != nil {
+		return Account{}, err
+	}
+	logins, err := projectLogins(tx, []accountRow{row})
+	return row.public(logins), err
+}
+
+// projectLogins reads the delegated log-in names of rows that were read in scope.
+func projectLogins(tx *store.Tx, rows []accountRow) (map[string]string, error) {
+	var ids []string
+	for _, r := range rows {
+		if r.IdentityID != nil {
+			ids = append(ids, *r.IdentityID)
+		}
+	}
+	var found []struct{ ID, Login string }
+	if len(ids) > 0 {
+		if err := tx.Query(deciding, &found, "SELECT id, login FROM prm_identities WHERE id IN ?", ids); err != nil {
+			return nil, err
+		}
+	}
+	logins := make(map[string]string, len(found))
+	for _, f := range found {
+		logins[f.ID] = f.Login
+	}
+	return logins, nil
+}
+
+func (a accountRow) public(logins map[string]string) Account {
+	out := Account{
+		ID: AccountID(a.ID), Partner: ID(a.PartnerID), Type: a.Type, Name: a.Name, State: a.State, Blocks: a.Blocks.reasons(), Region: a.Region,
+		Version: a.Version, Created: a.CreatedAt.Time(),
+	}
+	if a.Type == typeProject {
+		out.Project = &NewProject{Name: a.Name, Email: a.Email, Company: a.Company, Country: a.Country, Login: logins[text(a.IdentityID)],
+			Phone: a.Phone, Locale: a.Locale, Partner: ID(a.PartnerID)}
+	}
+	return out
+}

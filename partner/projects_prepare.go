@@ -1,0 +1,135 @@
+package partner
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/partnerkit/partnerkit/internal/fail"
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// preparedProject is what had to be computed outside a transaction, and the digest of the input it was computed from.
+type preparedProject struct {
+	digest       string
+	passwordHash string
+	region       string
+	country      string
+	email        string
+	phone        string
+}
+
+// Prepare does what OpenProject must do outside a transaction: host callbacks and hashing. It returns the project to pass to
+// OpenProject on the Registry that In gives; changing it afterwards makes that call refuse.
+func (d *Accounts) Prepare(ctx context.Context, p NewProject) (prepared NewProject, err error) {
+	defer wrap(&err, "prepare project")
+	if store.Joined(d.reg.db) {
+		return p, errInHostTx
+	}
+	return d.reg.prepareProject(ctx, p)
+}
+
+func (o Options) checkProject(p NewProject) (preparedProject, *checks) {
+	c := &checks{}
+	c.text("name", p.Name, true, maxName)
+	c.text("company", p.Company, true, maxName)
+	c.login("login", p.Login, "")
+	c.locale("locale", p.Locale)
+	c.key("key", p.Key)
+	if p.Password != "" {
+		c.password("password", p.Password)
+	}
+	ready := preparedProject{email: c.email("email", p.Email, true), country: c.country("country", p.Country)}
+	ready.phone = c.phone("phone", p.Phone, ready.country, o.Phones)
+	return ready, c
+}
+
+func (r *Registry) prepareProject(ctx context.Context, p NewProject) (NewProject, error) {
+	p.prepared = nil
+	ready, faults := r.opts.checkProject(p)
+	if ready.country != "" {
+		region, err := r.region(ctx, ready.country)
+		if err != nil {
+			return p, err
+		}
+		if region == "" {
+			faults.add("country", "no_region", "no region serves this country", ErrNoRegion)
+		}
+		ready.region = region
+	}
+	if err := faults.err(); err != nil {
+		return p, err
+	}
+	if p.Password != "" {
+		var err error
+		if ready.passwordHash, err = r.hash(ctx, p.Password); err != nil {
+			return p, err
+		}
+	}
+	ready.digest = projectDigest(p, true)
+	p.prepared = &ready
+	return p, nil
+}
+
+func (r *Registry) readyProject(ctx context.Context, p NewProject) (NewProject, error) {
+	hostCode := p.Password != "" || r.opts.Regions != nil || r.opts.Phones != nil && p.Phone != ""
+	switch {
+	case p.prepared != nil:
+		if p.prepared.digest != projectDigest(p, true) {
+			return p, errUnprepared
+		}
+		return p, nil
+	case store.Joined(r.db) && hostCode:
+		return p, errUnprepared
+	}
+	return r.prepareProject(ctx, p)
+}
+
+// projectDigest is to a project what agreementDigest is to an agreement.
+func projectDigest(p NewProject, withPassword bool) string {
+	secret := ""
+	if withPassword {
+		secret = digest(string(p.Password))
+	}
+	p.Password, p.Key, p.prepared = "", "", nil
+	return contentDigest(secret, p)
+}
+
+// region asks the host which region serves a country; it waits no longer than CallbackTime even for a callback that ignores its
+// context.
+func (r *Registry) region(ctx context.Context, country string) (string, error) {
+	if r.opts.Regions == nil {
+		return country, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.opts.CallbackTime)
+	defer cancel()
+	type answer struct {
+		region   string
+		err      error
+		panicked any
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() {
+			a.panicked = recover()
+			answers <- a
+		}()
+		a.region, a.err = r.opts.Regions(ctx, country)
+	}()
+	select {
+	case a := <-answers:
+		if a.panicked != nil {
+			panic(a.panicked) // the host's bug, on the host's stack
+		}
+		if a.err != nil {
+			return "", fail.Because(fail.Unavailable, "the region of the country", a.err)
+		}
+		var c checks
+		if a.region != "" && !c.text("region", a.region, true, maxNumber) {
+			return "", fail.New(fail.Unavailable, fmt.Sprintf("Options.Regions: %s", c.fields[0].Message))
+		}
+		return a.region, nil
+	case <-ctx.Done():
+		return "", fail.Because(fail.Unavailable, "the region of the country", ctx.Err())
+	}
+}

@@ -1,0 +1,86 @@
+package partner
+
+import (
+	"context"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+	"gorm.io/gorm"
+)
+
+// SQLiteDSN returns a data source name for the file at path that both mattn/go-sqlite3 and the pure-Go drivers read: WAL, immediate
+// transactions, foreign keys, 5 s busy timeout, synchronous=FULL.
+func SQLiteDSN(path string) string { return store.SQLiteDSN(path) }
+
+// Migrate brings the prm_ tables of every room to this build's version, under a lock: many processes may call it at once.
+// It leaves a database alone that is newer.
+func Migrate(ctx context.Context, db *gorm.DB) (err error) {
+	defer wrap(&err, "migrate")
+	return store.Migrate(ctx, db)
+}
+
+// Schema tells which version a database has, which one this build wants, and what Migrate would run.
+type Schema struct {
+	Have, Want int
+	Pending    []string // SQL, in order, for hosts that run their own migration tool
+}
+
+// SchemaStatus reads the version table and writes nothing.
+func SchemaStatus(ctx context.Context, db *gorm.DB) (s Schema, err error) {
+	defer wrap(&err, "schema status")
+	status, err := store.Status(ctx, db)
+	return Schema(status), err
+}
+
+// Open returns the floor that every other room stands on. It checks the schema, the database's settings and opts (nil is fine), and
+// starts nothing. db is what gorm.Open returned; the SDK works on a handle of its own over the same *sql.DB and leaves the host's
+// settings, callbacks and pool as they are. ErrRefused if the schema is older than this build ([Migrate]) or too new for it.
+func Open(ctx context.Context, db *gorm.DB, opts *Options) (reg *Registry, err error) {
+	defer wrap(&err, "open")
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	handle, err := store.Open(ctx, db, store.Config{Clock: o.Clock, Random: o.Random, Logger: o.Logger, ConnWait: o.ConnectionWait})
+	if err != nil {
+		return nil, err
+	}
+	return newRegistry(handle, &shared{opts: o, hashes: make(chan struct{}, hashesAtOnce)}), nil
+}
+
+// Registry is the floor. It and its desks are safe for concurrent use; one made by [Registry.In] is for the goroutine of its
+// transaction.
+type Registry struct {
+	Partners *Partners // agreements, the tree, blocks
+	Accounts *Accounts // projects: open, edit, suspend, close
+	Access   *Access   // log-in, sessions, switching, decisions
+	Activity *Activity // what happened, and its deliveries
+
+	db *store.DB
+	*shared
+}
+
+// shared is what a Registry and those made by its In have in common.
+type shared struct {
+	opts   Options
+	hashes chan struct{} // a place for each hash that may be computed at once
+	dummy  dummyHash
+}
+
+func newRegistry(db *store.DB, s *shared) *Registry {
+	r := &Registry{db: db, shared: s}
+	r.Partners, r.Accounts, r.Access, r.Activity = &Partners{r}, &Accounts{r}, &Access{r}, &Activity{r}
+	return r
+}
+
+// In returns the same floor inside the host's open transaction tx. Each call runs in a savepoint: a refusal undoes that call alone
+// and leaves tx usable. Nothing is committed or retried there and no host callback runs: what needs one, or hashing, takes what
+// a Prepare method returned. A lost race is [ErrConflict] and means: run your transaction again. Misuse (tx is no transaction, or
+// of another database) shows as [ErrInvalid] from every call.
+func (r *Registry) In(tx *gorm.DB) *Registry { return newRegistry(store.In(r.db, tx), r.shared) }
+
+// Close waits for calls in flight and refuses later ones with [ErrUnavailable]. The host's database stays open. On a Registry made
+// by In it does nothing.
+func (r *Registry) Close() error {
+	store.Close(r.db)
+	return nil
+}

@@ -1,0 +1,189 @@
+package partner
+
+import (
+	"context"
+	"time"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Access is the desk of log-in, sessions and decisions.
+type Access struct{ reg *Registry }
+
+// Session is proof of who acts. Its token is unexported; Token hands it to a cookie.
+type Session struct {
+	ID        string // ses_…
+	Principal string // usr_…, or acc_… for a project's delegated log-in
+	Partner   ID
+	Account   AccountID // of a project's delegated log-in
+	Region    string    // of that project
+	Expires   time.Time // at the latest; idle sessions end before
+	token     *string   // a pointer: fmt prints an address, not the token
+}
+
+// Token returns what Resume takes; the database keeps only its digest. Empty for a session that Login or Resume did not make.
+func (s Session) Token() Secret {
+	if s.token == nil {
+		return ""
+	}
+	return Secret(*s.token)
+}
+
+// sessionOf is the public form of what readFacts found behind a token.
+func (f facts) session(token string) Session {
+	s := Session{ID: f.Session.ID, Principal: f.name(), Partner: ID(f.Partner.ID), Expires: f.Session.EndsAt.Time(), token: &token}
+	if f.isProject() {
+		s.Account, s.Region = AccountID(f.Own.ID), f.Own.Region
+	}
+	return s
+}
+
+// Resume returns the live session behind a token that Login gave, as a host reads it from a cookie. [ErrForbidden] if there is none,
+// *[BlockedError] if its principal is blocked. Not inside a host transaction.
+func (d *Access) Resume(ctx context.Context, token Secret) (s Session, err error) {
+	defer wrap(&err, "resume")
+	if store.Joined(d.reg.db) {
+		return s, errInHostTx
+	}
+	text := string(token)
+	ctx = WithSession(ctx, Session{token: &text})
+	err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(_ *store.Tx, st *Standing) error {
+		s = st.session(text)
+		return nil
+	})
+	return s, err
+}
+
+// Logout ends the caller's session.
+func (d *Access) Logout(ctx context.Context) (err error) {
+	defer wrap(&err, "logout")
+	return d.reg.Write(ctx, Ask{Action: "access.session"}, func(tx *store.Tx, s *Standing) error {
+		if s.IsVendor() {
+			return errNoSession
+		}
+		if _, err := tx.Exec(deciding, "DELETE FROM prm_sessions WHERE id = ?", s.Session.ID); err != nil {
+			return err
+		}
+		return s.Record(tx, "session.ended", s.Session.ID)
+	})
+}
+
+// SwitchTo makes a project of the caller's own organisation the session's active holder: licences are then assigned from it. Only this
+// session switches; its principal stays. [ErrNotFound], *[BlockedError] for a closing project. It is checked again on each use.
+func (d *Access) SwitchTo(ctx context.Context, project AccountID) (err error) {
+	defer wrap(&err, "switch to %s", project)
+	return d.reg.Write(ctx, Ask{Action: "access.switch", Target: string(project)}, func(tx *store.Tx, s *Standing) error {
+		if s.Account.PartnerID != s.Partner.ID { // of an organisation below: its pool is not the caller's
+			return errNotHere
+		}
+		if s.Active.ID == s.Account.ID {
+			return nil
+		}
+		return s.setActive(tx, optional(project), "session.switched", string(project))
+	})
+}
+
+// SwitchBack returns to the pool of the caller's organisation, whatever became of the project; it may be repeated.
+func (d *Access) SwitchBack(ctx context.Context) (err error) {
+	defer wrap(&err, "switch back")
+	return d.reg.Write(ctx, Ask{Action: "access.session"}, func(tx *store.Tx, s *Standing) error {
+		if s.IsVendor() || s.isProject() {
+			return errNotAllowed
+		}
+		if s.Active.ID == "" {
+			return nil
+		}
+		return s.setActive(tx, nil, "session.switched_back", s.Active.ID)
+	})
+}
+
+func (s *Standing) setActive(tx *store.Tx, project *string, kind, target string) error {
+	if _, err := tx.Exec(deciding, "UPDATE prm_sessions SET active_id = ? WHERE id = ?", project, s.Session.ID); err != nil {
+		return err
+	}
+	return s.Record(tx, kind, target, "active")
+}
+
+// Active is where a session works.
+type Active struct {
+	Holder Holder // the project switched into, the project of a delegated log-in, or the organisation's pool
+	Region string // of the project; empty for a pool
+}
+
+// Active returns where the caller's session works now, for host code that runs jobs there. *[BlockedError] if the project it has
+// switched into is closing.
+func (d *Access) Active(ctx context.Context) (a Active, err error) {
+	defer wrap(&err, "active")
+	err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(_ *store.Tx, s *Standing) error {
+		if a.Holder, err = s.Working(); err != nil {
+			return err
+		}
+		if s.IsVendor() {
+			return errNoSession
+		}
+		a.Region = s.facts.Active.Region
+		if s.isProject() {
+			a.Region = s.Own.Region
+		}
+		return nil
+	})
+	return a, err
+}
+
+// ChangePassword gives the caller's own log-in, a human's or a project's, a new password for the old one, and ends its other sessions.
+// [ErrBadCredentials] for a wrong old one, which counts as a guess; "weak" ([ErrWeakPassword]). Not inside a host transaction.
+func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error) {
+	defer wrap(&err, "change password")
+	if store.Joined(d.reg.db) {
+		return errInHostTx
+	}
+	ask := Ask{Action: "access.password", Changes: true}
+	var identity identityRow
+	err = d.reg.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		if s.IsVendor() {
+			return errNoSession
+		}
+		return tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", s.Identity.ID), &identity, "")
+	})
+	if err != nil {
+		return err
+	}
+	var c checks
+	c.password("new", new)
+	if err := c.err(); err != nil {
+		return err
+	}
+	g := guess{account: "c:" + digest(identity.ID)}
+	if err := d.reg.takeGuess(ctx, g); err != nil {
+		return err
+	}
+	if ok, _, err := d.reg.verify(ctx, identity.PasswordHash, old); err != nil {
+		return err
+	} else if !ok {
+		return ErrBadCredentials
+	}
+	hash, err := d.reg.hash(ctx, new)
+	if err != nil {
+		return err
+	}
+	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error { return s.changePassword(tx, identity, hash, g) })
+}
+
+func (s *Standing) changePassword(tx *store.Tx, identity identityRow, hash string, g guess) error {
+	n, err := tx.Exec(deciding, "UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1 WHERE id = ? AND version = ?",
+		hash, identity.ID, identity.Version)
+	if err != nil {
+		return err
+	}
+	if n != 1 {
+		return errChanged
+	}
+	// The changing session alone stays.
+	if _, err := tx.Exec(deciding, "UPDATE prm_sessions SET identity_epoch = identity_epoch + 1 WHERE id = ?", s.Session.ID); err != nil {
+		return err
+	}
+	if err := g.forgive(tx); err != nil {
+		return err
+	}
+	return s.Record(tx, "password.changed", s.Actor(), "password")
+}

@@ -1,0 +1,178 @@
+package partner
+
+import (
+	"context"
+	"strings"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Standing is an allowed call: who acts, and what it acts on. It is for the sibling rooms and good for the transaction it was made
+// in; see [Registry.Write].
+type Standing struct {
+	facts
+	reg *Registry
+}
+
+// Ask names what is to be decided: an action of the matrix, and the id it is done to, empty if none. Changes says that the call will
+// change the target's row. It is for the sibling rooms; see [Registry.Write].
+type Ask struct {
+	Action, Target string
+	Changes        bool
+}
+
+// Write runs one mutation for a sibling room: one transaction, in which the actor in ctx is allowed what is asked or the call
+// refused. What the decision rests on is held until the transaction ends. Code outside this module cannot name a store.Tx.
+func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Standing) error) error {
+	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
+		s, err := r.allow(tx, ask)
+		if err != nil {
+			return err
+		}
+		if s.stale() {
+			if err := s.touch(tx); err != nil {
+				return err
+			}
+		}
+		return do(tx, s)
+	})
+}
+
+// Read runs one reading call for a sibling room, like Write.
+func (r *Registry) Read(ctx context.Context, ask Ask, do func(*store.Tx, *Standing) error) error {
+	var standing *Standing
+	err := store.Read(ctx, r.db, func(tx *store.Tx) (err error) {
+		if standing, err = r.allow(tx, ask); err != nil {
+			return err
+		}
+		return do(tx, standing)
+	})
+	if err == nil && standing.stale() {
+		// The answer stands whether or not its reading is written down.
+		if err := store.InTx(ctx, r.db, standing.touch); err != nil {
+			r.opts.Logger.DebugContext(ctx, "the session's last use was not written down")
+		}
+	}
+	return err
+}
+
+func (r *Registry) allow(tx *store.Tx, ask Ask) (*Standing, error) {
+	a, err := actorOf(tx.Context())
+	if err != nil {
+		return nil, err
+	}
+	f, err := r.readFacts(tx, a, ask.Target, ask.locks())
+	if err != nil {
+		return nil, err
+	}
+	return &Standing{f, r}, decide(f, ask.Action).err
+}
+
+func (a Ask) locks() locks {
+	switch {
+	case !a.Changes:
+		return locks{}
+	case a.Target == "": // the principal itself
+		return locks{identities: changing}
+	case strings.HasPrefix(a.Target, "acc_"):
+		return locks{accounts: changing}
+	}
+	return locks{partners: changing}
+}
+
+// seenEvery is how often a session's last use is written down: often enough for the idle limit, seldom enough to cost nothing.
+func (s *Standing) seenEvery() store.Micros { return store.Micros(s.limits.Idle.Microseconds()) / 24 }
+
+func (s *Standing) stale() bool { return s.Session.ID != "" && s.now-s.Session.SeenAt >= s.seenEvery() }
+
+// touch keeps a used session from running idle.
+func (s *Standing) touch(tx *store.Tx) error {
+	_, err := tx.Update(tx.From(deciding, sessionsTable).Where("id = ? AND seen_at < ?", s.Session.ID, s.now), map[string]any{"seen_at": s.now})
+	return err
+}
+
+// Actor names who acts as the audit does: host:name, usr_… or acc_….
+func (s *Standing) Actor() string { return s.name() }
+
+// IsVendor tells whether the vendor acts.
+func (s *Standing) IsVendor() bool { return s.actor.host != "" }
+
+// Home is the session's organisation; empty for the host.
+func (s *Standing) Home() ID { return ID(s.Partner.ID) }
+
+// Of is the organisation of the target; the session's own if there is no target.
+func (s *Standing) Of() ID {
+	if s.Holder.ID != "" {
+		return ID(s.Holder.ID)
+	}
+	return s.Home()
+}
+
+// Working is the session's active holder: its project if it is a project's log-in, the project it has switched into, else its
+// organisation's pool; nil for the host. An active project that has been closed or suspended meanwhile is refused.
+func (s *Standing) Working() (Holder, error) {
+	switch {
+	case s.actor.host != "":
+		return nil, nil
+	case s.isProject():
+		return AccountID(s.Own.ID), nil
+	case s.Active.ID == "":
+		return ID(s.Partner.ID), nil
+	}
+	switch s.Active.State {
+	case "closing", "deleting", "deleted":
+		return nil, &BlockedError{Reasons: s.Active.reasons()}
+	}
+	return AccountID(s.Active.ID), nil
+}
+
+// Principal is whose licences and money the session stands for, whatever it has switched into: its organisation, or its project for a
+// delegated log-in; nil for the host.
+func (s *Standing) Principal() Holder {
+	switch {
+	case s.actor.host != "":
+		return nil
+	case s.isProject():
+		return AccountID(s.Own.ID)
+	}
+	return ID(s.facts.Partner.ID)
+}
+
+// Movable tells whether licences may leave the active holder.
+func (s *Standing) Movable() error {
+	if s.Active.State == "suspended" {
+		return ErrSuspended
+	}
+	return nil
+}
+
+// Record writes the audit row of what was done to target, which is the event as well: the names of changed fields, never values.
+func (s *Standing) Record(tx *store.Tx, kind, target string, changed ...string) error {
+	_, err := s.record(tx, kind, target, changed)
+	return err
+}
+
+func (s *Standing) record(tx *store.Tx, kind, target string, changed []string) (eventRow, error) {
+	e := eventRow{
+		ID: tx.NewID("evt"), At: tx.Now(), Kind: kind, Actor: s.name(), Subject: s.name(), PartnerID: string(s.Of()), Target: target,
+		Changed: strings.Join(changed, " "),
+	}
+	switch {
+	case s.Account.ID != "":
+		e.AccountID = &s.Account.ID
+	case s.isProject():
+		e.AccountID = &s.Own.ID
+	}
+	if e.PartnerID == "" {
+		e.PartnerID = string(Vendor)
+	}
+	return e, tx.Insert(&e)
+}
+
+// deliver puts a message about event on its way to an address. What is said is the template's; the row holds where it goes.
+func deliver(tx *store.Tx, e eventRow, template, address string) error {
+	return tx.Insert(&deliveryRow{
+		ID: tx.NewID("dlv"), EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: template, Address: address,
+		State: "ready", NextAt: tx.Now(), CreatedAt: tx.Now(),
+	})
+}
