@@ -2,6 +2,7 @@ package partner_test
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ const password = "correct horse battery"
 func newWorld(t *testing.T, db *dbtest.Database, change ...func(*partner.Options)) *world {
 	t.Helper()
 	w := &world{t: t, db: db, clock: newClock()}
-	opts := &partner.Options{Clock: w.clock.Now, Hasher: plainHasher{}}
+	opts := &partner.Options{Clock: w.clock.Now, Hasher: plainHasher{}, Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(opts)
 	}
