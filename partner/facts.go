@@ -105,27 +105,35 @@ const (
 	changing = "NO KEY UPDATE"
 )
 
-// factsQuery reads the rows by way of CTEs because PostgreSQL cannot lock the far side of an outer join. Sharing the rows a
-// decision rests on makes Block, Close and password change wait for calls in flight: when one of them has returned, no call decided
-// before can still commit.
-func factsQuery(tx *store.Tx, l locks) string {
+// factsJoins reads the facts; {sessions} and so on are the tables, or the locked rows of them.
+const factsJoins = ` FROM (SELECT 1 AS one) q LEFT JOIN {sessions} s ON s.token_hash = ? LEFT JOIN {identities} i ON i.id = s.identity_id
+	LEFT JOIN {users} u ON u.id = s.user_id LEFT JOIN {partners} p ON p.id = s.partner_id LEFT JOIN {accounts} own ON own.id = s.account_id
+	LEFT JOIN {accounts} act ON act.id = s.active_id LEFT JOIN {accounts} t ON t.id = ? LEFT JOIN {partners} h ON h.id = COALESCE(t.partner_id, ?)`
+
+// factsPlain is the query without locks: each join is one look-up by primary key.
+var factsPlain = "SELECT " + factColumns + strings.NewReplacer("{sessions}", sessionsTable, "{identities}", identitiesTable, "{users}", usersTable,
+	"{partners}", partnersTable, "{accounts}", accountsTable).Replace(factsJoins)
+
+// factsLocked is the query for PostgreSQL's writers. Sharing the rows that a decision rests on makes Block, Close and password change
+// wait for calls in flight: when one of them has returned, no call decided before it can still commit. The rows are locked in CTEs
+// because the far side of an outer join cannot be.
+func factsLocked(tx *store.Tx, l locks) string {
 	lock := func(strength string) string {
 		if strength == "" {
 			strength = sharing
 		}
 		return tx.Lock(strength)
 	}
-	return `WITH s AS MATERIALIZED (SELECT * FROM prm_sessions WHERE token_hash = ?` + tx.Lock("KEY SHARE") + `),
-	i AS MATERIALIZED (SELECT * FROM prm_identities WHERE id IN (SELECT identity_id FROM s)` + lock(l.identities) + `),
-	u AS MATERIALIZED (SELECT * FROM prm_users WHERE id IN (SELECT user_id FROM s)` + lock("") + `),
-	a AS MATERIALIZED (SELECT * FROM prm_accounts WHERE id IN (SELECT account_id FROM s UNION ALL SELECT active_id FROM s UNION ALL SELECT ?)
+	return `WITH s0 AS MATERIALIZED (SELECT * FROM prm_sessions WHERE token_hash = ?` + tx.Lock("KEY SHARE") + `),
+	i0 AS MATERIALIZED (SELECT * FROM prm_identities WHERE id IN (SELECT identity_id FROM s0)` + lock(l.identities) + `),
+	u0 AS MATERIALIZED (SELECT * FROM prm_users WHERE id IN (SELECT user_id FROM s0)` + lock("") + `),
+	a0 AS MATERIALIZED (SELECT * FROM prm_accounts WHERE id IN (SELECT account_id FROM s0 UNION ALL SELECT active_id FROM s0 UNION ALL SELECT ?)
 		ORDER BY id` + lock(l.accounts) + `),
-	p AS MATERIALIZED (SELECT * FROM prm_partners WHERE id IN (SELECT partner_id FROM s UNION ALL SELECT partner_id FROM a UNION ALL SELECT ?)
-		ORDER BY id` + lock(l.partners) + `)
-	SELECT ` + factColumns + ` FROM (SELECT 1 AS one) q LEFT JOIN s ON TRUE LEFT JOIN i ON i.id = s.identity_id LEFT JOIN u ON u.id = s.user_id
-	LEFT JOIN p ON p.id = s.partner_id LEFT JOIN a own ON own.id = s.account_id LEFT JOIN a act ON act.id = s.active_id
-	LEFT JOIN a t ON t.id = ? LEFT JOIN p h ON h.id = COALESCE(t.partner_id, ?)`
+	p0 AS MATERIALIZED (SELECT * FROM prm_partners WHERE id IN (SELECT partner_id FROM s0 UNION ALL SELECT partner_id FROM a0 UNION ALL SELECT ?)
+		ORDER BY id` + lock(l.partners) + `) SELECT ` + factColumns + lockedJoins
 }
+
+var lockedJoins = strings.NewReplacer("{sessions}", "s0", "{identities}", "i0", "{users}", "u0", "{partners}", "p0", "{accounts}", "a0").Replace(factsJoins)
 
 // deciding is the scope of the statement that reads what a decision needs; the decision makes the scope of all others.
 var deciding = store.Everything("reads what the decision about the caller's scope needs")
@@ -133,7 +141,11 @@ var deciding = store.Everything("reads what the decision about the caller's scop
 // readFacts reads what there is to know about the actor and the target.
 func (r *Registry) readFacts(tx *store.Tx, a actor, target string, l locks) (facts, error) {
 	f := facts{}
-	err := tx.Query(deciding, &f, factsQuery(tx, l), a.token, target, target, target, target)
+	query, args := factsPlain, []any{a.token, target, target}
+	if tx.Lock(sharing) != "" {
+		query, args = factsLocked(tx, l), []any{a.token, target, target, a.token, target, target}
+	}
+	err := tx.Query(deciding, &f, query, args...)
 	f.now, f.limits, f.actor, f.target = tx.Now(), r.opts.Session, a, target
 	return f, err
 }
