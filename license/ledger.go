@@ -1,6 +1,7 @@
 package license
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -121,11 +122,13 @@ func (l *Ledger) run(ctx context.Context, w write, faults []partner.FieldError, 
 	if len(faults) > 0 {
 		return t, &partner.ValidationError{Fields: faults}
 	}
+	ask.Keyed = w.keyed
 	err = l.reg.Write(ctx, ask, func(tx *store.Tx, s *partner.Standing) error {
 		if err := w.date(tx, s); err != nil {
 			return err
 		}
 		from, to, refusal := route(tx, s)
+		refusal = cmp.Or(s.Refusal(), refusal)
 		p := ledger.Posting{
 			Book: ledger.Licenses, Unit: w.sku, Verb: w.verb, From: held(from), To: held(to), Quantity: w.quantity, Partner: s.Of().String(),
 			Actor: s.Actor(), Reason: w.reason, Key: w.key, Hash: w.hash(), Effective: store.At(w.effective),
@@ -146,7 +149,11 @@ func (l *Ledger) run(ctx context.Context, w write, faults []partner.FieldError, 
 		if err != nil || posted.Replayed {
 			return err
 		}
-		return s.Record(tx, "license."+w.event(), w.target, "quantity")
+		about := to
+		if to == ledger.Issuer || w.verb == "return" {
+			about = from
+		}
+		return s.Record(tx, "license."+w.event(), about, "quantity")
 	})
 	return t, translate(err)
 }

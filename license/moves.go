@@ -55,12 +55,12 @@ func (l *Ledger) Assign(ctx context.Context, to partner.AccountID, sku string, n
 func (l *Ledger) Return(ctx context.Context, sku string, n int64, o ...Option) (t Transfer, err error) {
 	defer wrap(&err, "return %d %s", n, sku)
 	w, faults := newWrite("return", sku, n, "", o)
-	return l.run(ctx, w, faults, partner.Ask{Action: "license.return"}, func(tx *store.Tx, s *partner.Standing) (string, string, error) {
+	return l.run(ctx, w, faults, partner.Ask{Action: "license.return", Target: partner.ActiveProject}, func(tx *store.Tx, s *partner.Standing) (string, string, error) {
 		from, err := w.source(s)
 		if err != nil {
 			return "", "", err
 		}
-		pool := s.Home().String()
+		pool := s.Of().String()
 		if from == pool {
 			return "", "", ErrWrongContext
 		}
@@ -68,17 +68,16 @@ func (l *Ledger) Return(ctx context.Context, sku string, n int64, o ...Option) (
 	})
 }
 
-// source is where the session works, if that is what the caller asserts.
+// source is where the session works, if that is what the caller asserts and it belongs to the target's organisation.
 func (w write) source(s *partner.Standing) (string, error) {
-	working, err := s.Working()
-	if err != nil {
+	working, of, err := s.Working()
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if w.from != nil && w.from != working {
+	case w.from != nil && w.from != working:
 		return "", ErrWrongContext
-	}
-	if s.Of() != s.Home() { // a managed organisation's project: its licences come from its own pool, where this session is not
-		return "", ErrWrongContext
+	case of != s.Of():
+		return "", partner.ErrNotFound
 	}
 	return working.String(), s.Movable()
 }

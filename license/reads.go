@@ -21,6 +21,11 @@ func about(h partner.Holder) partner.Ask {
 	return partner.Ask{Action: "license.read", Target: named(idOf(h))}
 }
 
+// past is the access question of a read that shows the other side of transfers: not for a delegated log-in, which sees its project only.
+func past(h partner.Holder) partner.Ask {
+	return partner.Ask{Action: "license.history", Target: named(idOf(h))}
+}
+
 // Balance returns one; zero if the holder never had any.
 func (l *Ledger) Balance(ctx context.Context, h partner.Holder, sku string) (b Balance, err error) {
 	defer wrap(&err, "balance of %s", idOf(h))
@@ -98,7 +103,8 @@ func (l *Ledger) HoldingsAt(ctx context.Context, h partner.Holder, effective, kn
 	return list, err
 }
 
-// History pages through the transfers that touched a holder, newest first; sku "" is all of them.
+// History pages through the transfers that touched a holder, newest first; sku "" is all of them. The vendor, and admins of the holder's
+// organisation.
 func (l *Ledger) History(ctx context.Context, h partner.Holder, sku string, p partner.PageRequest) (page partner.Page[Transfer], err error) {
 	defer wrap(&err, "history of %s", idOf(h))
 	limit, err := store.Limit(p.Limit)
@@ -118,7 +124,7 @@ func (l *Ledger) History(ctx context.Context, h partner.Holder, sku string, p pa
 		}
 		place = &ledger.Place{Recorded: at.At, ID: id}
 	}
-	err = l.reg.Read(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
+	err = l.reg.Read(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
 		rows, err := ledger.History(tx, ledger.Licenses, h.String(), sku, place, limit+1)
 		if len(rows) > limit {
 			rows = rows[:limit]
@@ -152,13 +158,13 @@ type Line struct {
 	Running  int64
 }
 
-// Statement returns the account of one sku of a holder over a period of recorded time; a zero Until is now.
+// Statement returns the account of one sku of a holder over a period of recorded time; a zero Until is now. Who may: as [Ledger.History].
 func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p partner.Period) (st Statement, err error) {
 	defer wrap(&err, "statement of %s", idOf(h))
 	if faults := checkSKU(sku); len(faults) > 0 {
 		return st, &partner.ValidationError{Fields: faults}
 	}
-	err = l.reg.Read(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
+	err = l.reg.Read(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
 		span := ledger.Span{From: store.At(p.From), Until: store.At(p.Until)}
 		opening, rows, err := ledger.Statement(tx, ledger.Licenses, h.String(), sku, ledger.Held, span)
 		st = Statement{Opening: opening, Closing: opening}

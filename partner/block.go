@@ -43,14 +43,8 @@ const (
 )
 
 func (d *Partners) setBlock(ctx context.Context, id ID, which side, on, cascade bool) error {
-	return store.InTx(ctx, d.reg.db, func(tx *store.Tx) error {
-		if err := lockTree(tx, true); err != nil {
-			return err
-		}
-		s, err := d.reg.allow(tx, Ask{Action: "partner.block", Target: string(id), Changes: true})
-		if err != nil {
-			return err
-		}
+	ask := Ask{Action: "partner.block", Target: string(id), Changes: true, tree: replanting}
+	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		if id == Vendor {
 			return errNotAllowed
 		}

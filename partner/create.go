@@ -31,7 +31,7 @@ func (r *Registry) addPartner(ctx context.Context, a Agreement, mode string) (p 
 	if _, err := actorOf(ctx); err != nil {
 		return p, err
 	}
-	ask := Ask{Action: "partner." + mode, Target: string(a.Parent)}
+	ask := Ask{Action: "partner." + mode, Target: string(a.Parent), tree: addingLeaf}
 	if a, err = r.readyAgreement(ctx, a, mode); err != nil {
 		return p, r.withTaken(ctx, ask, err, a.Login, "")
 	}

@@ -21,7 +21,8 @@ type Reason struct{ Code, Text string }
 //	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact
 //	project.open project.list project.read project.edit project.password project.close project.suspend
 //	access.session access.switch access.password activity.read activity.deliveries
-//	license.define license.types license.grant license.revoke license.assign license.return license.read license.mine license.verify
+//	license.define license.types license.grant license.revoke license.assign license.return license.read license.history license.mine
+//	license.verify
 //
 // target is the id the action is done to, empty where there is none (a new root partner, a list). [ErrUnknownCode] for another action.
 func (d *Access) Explain(ctx context.Context, action, target string) (dec Decision, err error) {

@@ -24,11 +24,12 @@ type facts struct {
 		Role     string
 		Disabled bool
 	} `gorm:"embedded;embeddedPrefix:user_"`
-	Partner partnerFacts `gorm:"embedded;embeddedPrefix:partner_"` // the session's
-	Own     accountFacts `gorm:"embedded;embeddedPrefix:own_"`     // the project of a delegated log-in
-	Active  accountFacts `gorm:"embedded;embeddedPrefix:active_"`  // the project switched into
-	Account accountFacts `gorm:"embedded;embeddedPrefix:account_"` // the target, if it is an account
-	Holder  partnerFacts `gorm:"embedded;embeddedPrefix:holder_"`  // the target, or the target account's partner
+	Partner partnerFacts              `gorm:"embedded;embeddedPrefix:partner_"` // the session's
+	Own     accountFacts              `gorm:"embedded;embeddedPrefix:own_"`     // the project of a delegated log-in
+	Active  accountFacts              `gorm:"embedded;embeddedPrefix:active_"`  // the project switched into
+	Lender  struct{ ID, Path string } `gorm:"embedded;embeddedPrefix:lender_"`  // that project's partner
+	Account accountFacts              `gorm:"embedded;embeddedPrefix:account_"` // the target, if it is an account
+	Holder  partnerFacts              `gorm:"embedded;embeddedPrefix:holder_"`  // the target, or the target account's partner
 }
 
 type sessionFacts struct {
@@ -92,7 +93,7 @@ var factColumns = func() string {
 		columns("s", "session", []string{"id"}, []string{"identity_epoch", "partner_epoch", "account_epoch", "seen_at", "ends_at"}, nil),
 		columns("i", "identity", []string{"id"}, []string{"epoch"}, nil),
 		columns("u", "user", []string{"id", "role"}, nil, []string{"disabled"}),
-		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"),
+		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"), columns("l", "lender", []string{"id", "path"}, nil, nil),
 	}, ", ")
 }()
 
@@ -108,7 +109,8 @@ const (
 // factsJoins reads the facts; {sessions} and so on are the tables, or the locked rows of them.
 const factsJoins = ` FROM (SELECT 1 AS one) q LEFT JOIN {sessions} s ON s.token_hash = ? LEFT JOIN {identities} i ON i.id = s.identity_id
 	LEFT JOIN {users} u ON u.id = s.user_id LEFT JOIN {partners} p ON p.id = s.partner_id LEFT JOIN {accounts} own ON own.id = s.account_id
-	LEFT JOIN {accounts} act ON act.id = s.active_id LEFT JOIN {accounts} t ON t.id = ? LEFT JOIN {partners} h ON h.id = COALESCE(t.partner_id, ?)`
+	LEFT JOIN {accounts} act ON act.id = s.active_id LEFT JOIN {partners} l ON l.id = act.partner_id
+	LEFT JOIN {accounts} t ON t.id = COALESCE(NULLIF(?, 'active'), s.active_id) LEFT JOIN {partners} h ON h.id = COALESCE(t.partner_id, ?)`
 
 // factsPlain is the query without locks: each join is one look-up by primary key.
 var factsPlain = "SELECT " + factColumns + strings.NewReplacer("{sessions}", sessionsTable, "{identities}", identitiesTable, "{users}", usersTable,

@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -127,7 +128,7 @@ func (s *Standing) editContract(tx *store.Tx, id ID, before, a Agreement) error 
 	}
 	_, err := tx.Update(tx.From(s.scope(false), contractsTable).Where("id = ?", c.ID), map[string]any{
 		"currency": a.Currency, "billing_model": a.BillingModel, "blocking_limit": a.BlockingLimit, "number": numberOf(a, c),
-		"from_at": store.At(a.ContractPeriod.From), "until_at": store.At(a.ContractPeriod.Until), "version": c.Version + 1,
+		"from_at": cmp.Or(store.At(a.ContractPeriod.From), c.FromAt), "until_at": store.At(a.ContractPeriod.Until), "version": c.Version + 1,
 	})
 	if taken(err) {
 		return &ValidationError{Fields: []FieldError{{Path: "contract_number", Code: "taken", Message: "is in use"}}}

@@ -23,6 +23,7 @@ type rule struct {
 	project bool // a project's delegated log-in, for itself
 	anybody bool // whoever has a live session, for itself
 	below   bool // reading: the organisations below as well
+	home    bool // never for an organisation below, managed or not
 	states  rightStates
 }
 
@@ -51,7 +52,7 @@ var rules = map[string]rule{
 	"project.list":        {vendor: true, admin: true, project: true},
 	"project.read":        {vendor: true, admin: true, project: true},
 	"project.edit":        {admin: true, states: usable},
-	"project.password":    {admin: true, states: usable},
+	"project.password":    {admin: true, home: true, states: usable},
 	"project.close":       {admin: true, states: closable},
 	"project.suspend":     {vendor: true, states: suspension},
 	"access.session":      {anybody: true},
@@ -64,15 +65,18 @@ var rules = map[string]rule{
 	"license.grant":       {vendor: true},
 	"license.revoke":      {vendor: true},
 	"license.assign":      {admin: true, states: forMoves},
-	"license.return":      {admin: true},
+	"license.return":      {admin: true, states: forMoves},
 	"license.read":        {vendor: true, admin: true, project: true},
+	"license.history":     {vendor: true, admin: true},
 	"license.mine":        {anybody: true},
 	"license.verify":      {vendor: true},
 }
 
-// verdict is what decide finds. The error is what the call answers, the reasons are what Explain shows.
+// verdict is what decide finds. The error is what the call answers, the reasons are what Explain shows; state tells that the actor may,
+// and only the state of things forbids it now.
 type verdict struct {
 	err     error
+	state   bool
 	reasons []Reason
 }
 
@@ -108,6 +112,7 @@ func decide(f facts, action string) verdict {
 	} else if text != "" {
 		v.note(code, text)
 	}
+	v.state = true
 	if err, code, text := f.partnerState(action, r); err != nil {
 		return v.refuse(err, code, text)
 	}
@@ -178,7 +183,7 @@ func (f facts) isProject() bool { return f.Own.ID != "" }
 // visible tells whether the target exists for the actor.
 func (f facts) visible(r rule) bool {
 	switch {
-	case f.target == "":
+	case f.target == "" || f.target == ActiveProject && f.Active.ID == "":
 		return true
 	case f.Holder.ID == "" || f.Account.State == "deleted":
 		return false
@@ -216,6 +221,8 @@ func (f facts) right(r rule) (err error, code, text string) {
 		return errNotAllowed, "right", "this is for the vendor"
 	case Role(f.User.Role) != Admin:
 		return errNotAllowed, "right", "this is for the organisation's admins"
+	case f.isBelow() && r.home:
+		return errNotAllowed, "right", "this is for the organisation's own admins"
 	case f.isBelow():
 		return nil, "right", "an admin of an organisation above may"
 	}
@@ -225,7 +232,7 @@ func (f facts) right(r rule) (err error, code, text string) {
 // partnerState refuses what the target's organisation is not in a state for: work under one that is not active, and new projects
 // without the capability.
 func (f facts) partnerState(action string, r rule) (err error, code, text string) {
-	works := action == "project.open" || r.states == forMoves || action == "license.return" || action == "license.grant"
+	works := action == "project.open" || r.states == forMoves || action == "license.grant"
 	p := f.Holder
 	if p.ID == "" && f.actor.host == "" {
 		p = f.Partner

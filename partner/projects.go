@@ -59,13 +59,16 @@ func (d *Accounts) OpenProject(ctx context.Context, p NewProject) (a Account, er
 	if _, err := actorOf(ctx); err != nil {
 		return a, err
 	}
-	ask := Ask{Action: "project.open", Target: string(p.Partner)}
+	ask := Ask{Action: "project.open", Target: string(p.Partner), Keyed: p.Key != ""}
 	if p, err = d.reg.readyProject(ctx, p); err != nil {
 		return a, d.reg.slowDownIfTaken(ctx, d.reg.withTaken(ctx, ask, err, p.Login, p.Name))
 	}
 	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		fresh := tx.NewID("acc")
 		id, _, err := once(tx, s.Of(), "project.open", p.Key, projectDigest(p, false), fresh, func() error {
+			if err := s.Refusal(); err != nil {
+				return err
+			}
 			return s.insertProject(tx, fresh, p)
 		})
 		if err != nil {

@@ -68,14 +68,11 @@ func (d *Access) Logout(ctx context.Context) (err error) {
 	})
 }
 
-// SwitchTo makes a project of the caller's own organisation the session's active holder: licences are then assigned from it. Only this
+// SwitchTo makes a project of the caller's organisation, or of one that it manages, the session's active holder: licences are then assigned from it. Only this
 // session switches; its principal stays. [ErrNotFound], *[BlockedError] for a closing project. It is checked again on each use.
 func (d *Access) SwitchTo(ctx context.Context, project AccountID) (err error) {
 	defer wrap(&err, "switch to %s", project)
 	return d.reg.Write(ctx, Ask{Action: "access.switch", Target: string(project)}, func(tx *store.Tx, s *Standing) error {
-		if s.Account.PartnerID != s.Partner.ID { // of an organisation below: its pool is not the caller's
-			return errNotHere
-		}
 		if s.Active.ID == s.Account.ID {
 			return nil
 		}
@@ -115,7 +112,7 @@ type Active struct {
 func (d *Access) Active(ctx context.Context) (a Active, err error) {
 	defer wrap(&err, "active")
 	err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(_ *store.Tx, s *Standing) error {
-		if a.Holder, err = s.Working(); err != nil {
+		if a.Holder, _, err = s.Working(); err != nil {
 			return err
 		}
 		if s.IsVendor() {

@@ -12,21 +12,20 @@ import (
 // below Y" is a prefix, "all below Y" is a range of one index. Whether a block above cascades is counted into each row, so that a
 // call's decision reads its own organisation's row alone.
 
+// Locks on the tree, taken before any row.
+const (
+	addingLeaf = sharing
+	replanting = "UPDATE"
+)
+
 // lockTree makes tree writes wait for each other: those that only add a leaf may go together, those that move or cascade go alone.
-func lockTree(tx *store.Tx, alone bool) error {
-	strength := sharing
-	if alone {
-		strength = "UPDATE"
-	}
+func lockTree(tx *store.Tx, strength string) error {
 	var name string
 	return tx.Query(deciding, &name, "SELECT name FROM prm_locks WHERE name = 'tree'"+tx.Lock(strength))
 }
 
-// plant gives a new organisation its place below parent, or as a root.
+// plant gives a new organisation its place below parent, or as a root, under the lock addingLeaf.
 func (r *Registry) plant(tx *store.Tx, row *partnerRow, parent ID) error {
-	if err := lockTree(tx, false); err != nil {
-		return err
-	}
 	node, err := nextNode(tx)
 	if err != nil {
 		return err
@@ -82,16 +81,8 @@ func partnerByID(tx *store.Tx, id ID, lock string) (partnerRow, error) {
 // counted over all that moves).
 func (d *Partners) MoveUnder(ctx context.Context, id, parent ID) (err error) {
 	defer wrap(&err, "move %s", id)
-	return store.InTx(ctx, d.reg.db, func(tx *store.Tx) error {
-		if err := lockTree(tx, true); err != nil { // before any row: the order of all tree writes
-			return err
-		}
-		s, err := d.reg.allow(tx, Ask{Action: "partner.move", Target: string(id), Changes: true})
-		if err != nil {
-			return err
-		}
-		return d.reg.move(tx, s, id, parent)
-	})
+	ask := Ask{Action: "partner.move", Target: string(id), Changes: true, tree: replanting}
+	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error { return d.reg.move(tx, s, id, parent) })
 }
 
 func (r *Registry) move(tx *store.Tx, s *Standing, id, parent ID) error {

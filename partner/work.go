@@ -11,20 +11,34 @@ import (
 // in; see [Registry.Write].
 type Standing struct {
 	facts
-	reg *Registry
+	reg   *Registry
+	state error
 }
 
-// Ask names what is to be decided: an action of the matrix, and the id it is done to, empty if none. Changes says that the call will
-// change the target's row. It is for the sibling rooms; see [Registry.Write].
+// Ask names what is to be decided: an action of the matrix, and the id it is done to, empty if none. It is for the sibling rooms; see
+// [Registry.Write].
 type Ask struct {
 	Action, Target string
-	Changes        bool
+	Changes        bool // the call will change the target's row
+	// Keyed says that the call may be a repetition, whose answer stands whatever the state of things is now: what only the state
+	// forbids is left to [Standing.Refusal].
+	Keyed bool
+
+	tree string // the lock on the tree that the call needs, before any row
 }
+
+// ActiveProject is the Target that stands for the project the session has switched into, if it has.
+const ActiveProject = "active"
 
 // Write runs one mutation for a sibling room: one transaction, in which the actor in ctx is allowed what is asked or the call
 // refused. What the decision rests on is held until the transaction ends. Code outside this module cannot name a store.Tx.
 func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Standing) error) error {
 	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
+		if ask.tree != "" {
+			if err := lockTree(tx, ask.tree); err != nil {
+				return err
+			}
+		}
 		s, err := r.allow(tx, ask)
 		if err != nil {
 			return err
@@ -65,8 +79,16 @@ func (r *Registry) allow(tx *store.Tx, ask Ask) (*Standing, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Standing{f, r}, decide(f, ask.Action).err
+	s, v := &Standing{facts: f, reg: r}, decide(f, ask.Action)
+	if v.state && ask.Keyed {
+		s.state = v.err
+		return s, nil
+	}
+	return s, v.err
 }
+
+// Refusal is why the state of things forbids the call, for one that asked Keyed; nil if it does not.
+func (s *Standing) Refusal() error { return s.state }
 
 func (a Ask) locks() locks {
 	switch {
@@ -108,22 +130,26 @@ func (s *Standing) Of() ID {
 	return s.Home()
 }
 
-// Working is the session's active holder: its project if it is a project's log-in, the project it has switched into, else its
-// organisation's pool; nil for the host. An active project that has been closed or suspended meanwhile is refused.
-func (s *Standing) Working() (Holder, error) {
+// Working is the session's active holder, and whose it is: its project if it is a project's log-in, the project it has switched into,
+// else its organisation's pool; nil for the host. An active project that has begun to close meanwhile, or that the session's
+// organisation no longer manages, is refused.
+func (s *Standing) Working() (Holder, ID, error) {
+	home := ID(s.facts.Partner.ID)
 	switch {
 	case s.actor.host != "":
-		return nil, nil
+		return nil, "", nil
 	case s.isProject():
-		return AccountID(s.Own.ID), nil
+		return AccountID(s.Own.ID), home, nil
 	case s.Active.ID == "":
-		return ID(s.Partner.ID), nil
+		return home, home, nil
+	case s.Lender.ID != s.facts.Partner.ID && !(s.facts.Partner.ManagesSubPartners && strings.HasPrefix(s.Lender.Path, s.facts.Partner.Path)):
+		return nil, "", errNotHere
 	}
 	switch s.Active.State {
 	case "closing", "deleting", "deleted":
-		return nil, &BlockedError{Reasons: s.Active.reasons()}
+		return nil, "", &BlockedError{Reasons: s.Active.reasons()}
 	}
-	return AccountID(s.Active.ID), nil
+	return AccountID(s.Active.ID), ID(s.Lender.ID), nil
 }
 
 // Principal is whose licences and money the session stands for, whatever it has switched into: its organisation, or its project for a
@@ -138,7 +164,7 @@ func (s *Standing) Principal() Holder {
 	return ID(s.facts.Partner.ID)
 }
 
-// Movable tells whether licences may leave the active holder.
+// Movable tells whether licences may leave the active holder; [ErrSuspended].
 func (s *Standing) Movable() error {
 	if s.Active.State == "suspended" {
 		return ErrSuspended

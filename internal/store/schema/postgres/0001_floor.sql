@@ -105,16 +105,14 @@ CREATE TABLE prm_sessions (
   partner_id     TEXT COLLATE "C" NOT NULL REFERENCES prm_partners (id),
   user_id        TEXT COLLATE "C" REFERENCES prm_users (id),
   account_id     TEXT COLLATE "C" REFERENCES prm_accounts (id),
-  active_id      TEXT COLLATE "C",
+  active_id      TEXT COLLATE "C" REFERENCES prm_accounts (id),
   identity_epoch BIGINT NOT NULL,
   partner_epoch  BIGINT NOT NULL,
   account_epoch  BIGINT NOT NULL,
   created_at     BIGINT NOT NULL,
   seen_at        BIGINT NOT NULL,
   ends_at        BIGINT NOT NULL,
-  CHECK ((user_id IS NULL) <> (account_id IS NULL)),
-  -- A session can only ever be switched into a project of its own partner.
-  FOREIGN KEY (partner_id, active_id) REFERENCES prm_accounts (partner_id, id)
+  CHECK ((user_id IS NULL) <> (account_id IS NULL))
 );
 CREATE INDEX prm_sessions_by_identity ON prm_sessions (identity_id);
 CREATE INDEX prm_sessions_by_end ON prm_sessions (ends_at);
