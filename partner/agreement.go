@@ -50,7 +50,8 @@ type Agreement struct {
 	ContractNumber string // Defaults to a generated one.
 	ContractPeriod Period // Defaults to now, open.
 
-	// Key makes Create and Invite idempotent: the same key and content returns the first result. The password is not compared.
+	// Key makes Create and Invite idempotent: the same key and content returns the first result. The password is not compared. Without
+	// one, a key is made; what Create and Invite return carries it.
 	Key string
 
 	prepared *preparedAgreement // what Prepare computed; a pointer, so that printing shows nothing of it
@@ -71,7 +72,7 @@ type Partner struct {
 	Contact     UserID   // primary contact
 	Contract    string   // ctr_…, the partner-wide contract
 	Balance     Money    // of that contract, without what is held apart
-	Agreement            // as it stands; Password and Key are always empty
+	Agreement            // as it stands; Password is always empty, Key too but in what Create and Invite return
 	Warnings    []FieldError
 }
 

@@ -36,14 +36,16 @@ func (r *Registry) addPartner(ctx context.Context, a Agreement, mode string) (p 
 		return p, r.withTaken(ctx, ask, err, a.Login, "")
 	}
 	err = r.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		fresh := tx.NewID("prt")
-		id, replayed, err := once(tx, Vendor, "partner."+mode, a.Key, agreementDigest(a, false), fresh, func() error {
+		fresh, key := tx.NewID("prt"), a.Key
+		id, replayed, err := once(tx, Vendor, "partner."+mode, &key, agreementDigest(a, false), fresh, func() error {
 			return r.insertPartner(tx, s, fresh, a, mode)
 		})
 		if err != nil {
 			return err
 		}
-		if p, err = s.partner(tx, id); err != nil || replayed {
+		p, err = s.partner(tx, id)
+		p.Key = key
+		if err != nil || replayed {
 			return err
 		}
 		p.Warnings, err = sameName(tx, p)
@@ -161,13 +163,13 @@ func sameName(tx *store.Tx, p Partner) ([]FieldError, error) {
 }
 
 // once gives a creating write its idempotency: the first call with a key makes id, later ones with the same content get what it made.
-// The key is taken before anything is made, so that of two calls at the same time the second waits and then sees the first's result
-// instead of running into its names.
-func once(tx *store.Tx, of ID, verb, key, hash, id string, create func() error) (made string, replayed bool, err error) {
-	if key == "" {
-		return id, false, create()
+// Without a key one is made, for the result to carry. The key is taken before anything is made, so that of two calls at the same time
+// the second waits and then sees the first's result instead of running into its names.
+func once(tx *store.Tx, of ID, verb string, key *string, hash, id string, create func() error) (made string, replayed bool, err error) {
+	if *key == "" {
+		*key = tx.NewID("key")
 	}
-	fresh, err := tx.InsertNew(&keyRow{PartnerID: string(of), Verb: verb, Key: key, Hash: hash, Result: id, CreatedAt: tx.Now()})
+	fresh, err := tx.InsertNew(&keyRow{PartnerID: string(of), Verb: verb, Key: *key, Hash: hash, Result: id, CreatedAt: tx.Now()})
 	if err != nil {
 		return "", false, err
 	}
@@ -175,7 +177,7 @@ func once(tx *store.Tx, of ID, verb, key, hash, id string, create func() error) 
 		return id, false, create()
 	}
 	var row keyRow
-	if err := tx.Take(tx.From(store.OfPartner(string(of)), keysTable).Where("verb = ? AND key = ?", verb, key), &row, ""); err != nil {
+	if err := tx.Take(tx.From(store.OfPartner(string(of)), keysTable).Where("verb = ? AND key = ?", verb, *key), &row, ""); err != nil {
 		return "", false, err
 	}
 	if row.Hash != hash {

@@ -98,30 +98,29 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 // insertSession writes the session with the epochs it is born in. The rows they come from are shared, so that a block or a password
 // change is either seen here or ends this session.
 func (d *Access) insertSession(tx *store.Tx, identity identityRow, token string) (sessionRow, error) {
-	var now identityRow
-	if err := tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", identity.ID), &now, sharing); err != nil {
-		return sessionRow{}, err
-	}
-	if now.Epoch != identity.Epoch { // the password was changed while it was being checked
-		return sessionRow{}, ErrBadCredentials
-	}
-	row := sessionRow{
-		ID: tx.NewID("ses"), TokenHash: digest(token), IdentityID: now.ID, IdentityEpoch: now.Epoch, CreatedAt: tx.Now(), SeenAt: tx.Now(),
-		EndsAt: tx.Now().Add(d.reg.opts.Session.Absolute),
-	}
-	if now.Kind == "project" {
+	row := sessionRow{ID: tx.NewID("ses"), TokenHash: digest(token), IdentityID: identity.ID, CreatedAt: tx.Now(), SeenAt: tx.Now(),
+		EndsAt: tx.Now().Add(d.reg.opts.Session.Absolute)}
+	if identity.Kind == "project" { // before the identity: the order in which a new password locks them
 		var a accountRow
-		if err := tx.Take(tx.From(deciding, accountsTable).Where("identity_id = ?", now.ID), &a, sharing); err != nil {
+		if err := tx.Take(tx.From(deciding, accountsTable).Where("identity_id = ?", identity.ID), &a, sharing); err != nil {
 			return row, err
 		}
 		row.AccountID, row.AccountEpoch, row.PartnerID = &a.ID, a.Epoch, a.PartnerID
 	} else {
 		var u userRow
-		if err := tx.Take(tx.From(deciding, usersTable).Where("identity_id = ?", now.ID), &u, sharing); err != nil {
+		if err := tx.Take(tx.From(deciding, usersTable).Where("identity_id = ?", identity.ID), &u, sharing); err != nil {
 			return row, err
 		}
 		row.UserID, row.PartnerID = &u.ID, u.PartnerID
 	}
+	var now identityRow
+	if err := tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", identity.ID), &now, sharing); err != nil {
+		return row, err
+	}
+	if now.Epoch != identity.Epoch { // the password was changed while it was being checked
+		return row, ErrBadCredentials
+	}
+	row.IdentityEpoch = now.Epoch
 	p, err := partnerByID(tx, ID(row.PartnerID), sharing)
 	if err != nil {
 		return row, err

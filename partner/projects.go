@@ -29,7 +29,8 @@ type NewProject struct {
 
 	Partner ID // Defaults to the caller's organisation; another only below it, where the caller may work.
 
-	// Key makes OpenProject idempotent: the same key and content returns the first result. The password is not compared.
+	// Key makes OpenProject idempotent: the same key and content returns the first result. The password is not compared. Without one, a
+	// key is made; what OpenProject returns carries it.
 	Key string
 
 	prepared *preparedProject
@@ -46,7 +47,7 @@ type Account struct {
 	Region  string   // fixed when it opened
 	Version int64
 	Created time.Time
-	Project *NewProject // as it stands; Password and Key are always empty
+	Project *NewProject // as it stands; Password is always empty, Key too but in what OpenProject returns
 }
 
 // AccountFilter narrows List; the zero value is everything in scope.
@@ -64,8 +65,8 @@ func (d *Accounts) OpenProject(ctx context.Context, p NewProject) (a Account, er
 		return a, d.reg.slowDownIfTaken(ctx, d.reg.withTaken(ctx, ask, err, p.Login, p.Name))
 	}
 	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		fresh := tx.NewID("acc")
-		id, _, err := once(tx, s.Of(), "project.open", p.Key, projectDigest(p, false), fresh, func() error {
+		fresh, key := tx.NewID("acc"), p.Key
+		id, _, err := once(tx, s.Of(), "project.open", &key, projectDigest(p, false), fresh, func() error {
 			if err := s.Refusal(); err != nil {
 				return err
 			}
@@ -74,7 +75,9 @@ func (d *Accounts) OpenProject(ctx context.Context, p NewProject) (a Account, er
 		if err != nil {
 			return err
 		}
-		a, err = s.account(tx, id)
+		if a, err = s.account(tx, id); err == nil {
+			a.Project.Key = key
+		}
 		return err
 	})
 	return a, d.reg.slowDownIfTaken(ctx, err)
