@@ -109,16 +109,30 @@ func connect(ctx context.Context, host *gorm.DB, cfg Config) (*DB, error) {
 	return &DB{handle: &handle{cfg: cfg.withDefaults(), orm: orm, pool: pool, gate: make(chan struct{}, 1), engine: engine}}, nil
 }
 
-// checkEngine reads the settings that a SQLite host must have; PostgreSQL has no wrong ones.
+// checkEngine reads the settings that a SQLite host must have; PostgreSQL has no wrong ones. They belong to a connection, and a host
+// that set them by a statement set them on one: so two are asked, where the pool has two.
 func (h *handle) checkEngine(ctx context.Context) error {
 	if h.engine.postgres {
 		return nil
 	}
-	conn, err := h.conn(ctx)
+	single := h.pool.Stats().MaxOpenConnections == 1
+	first, err := h.conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer first.Close()
+	if err := h.checkPragmas(ctx, first, single); err != nil || single {
+		return err
+	}
+	second, err := h.conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer second.Close()
+	return h.checkPragmas(ctx, second, single)
+}
+
+func (h *handle) checkPragmas(ctx context.Context, conn *sql.Conn, single bool) error {
 	var keys, busy, synchronous int
 	var mode string
 	for pragma, into := range map[string]any{"foreign_keys": &keys, "busy_timeout": &busy, "synchronous": &synchronous, "journal_mode": &mode} {
@@ -130,7 +144,7 @@ func (h *handle) checkEngine(ctx context.Context) error {
 	if keys != 1 {
 		wrong = append(wrong, errors.New("foreign_keys is off"))
 	}
-	if mode != "wal" && (mode != "memory" || h.pool.Stats().MaxOpenConnections != 1) {
+	if mode != "wal" && (mode != "memory" || !single) {
 		wrong = append(wrong, fmt.Errorf("journal_mode is %q, not wal", mode))
 	}
 	if busy < 1 {
