@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"reflect"
+	"strconv"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"gorm.io/gorm"
@@ -139,3 +140,18 @@ func sqliteCode(err error) (int, bool) {
 
 // Again tells whether running the whole transaction once more can cure err.
 func Again(err error) bool { return errors.Is(err, ErrAgain) || errors.Is(err, errGone) }
+
+// codeOf is the driver's code of an error, for a log.
+func codeOf(err error) string {
+	var coded interface{ SQLState() string }
+	if errors.As(err, &coded) {
+		return coded.SQLState()
+	}
+	var c *classified
+	if errors.As(err, &c) {
+		if code, ok := sqliteCode(c.driver); ok {
+			return strconv.Itoa(code)
+		}
+	}
+	return ""
+}

@@ -134,7 +134,7 @@ func (s *postgresSession) commit(context.Context) error {
 	if err == nil || bySQLState(err) != nil && !errors.Is(classify(err), errGone) {
 		return err // the server answered
 	}
-	return errors.Join(ErrOutcomeUnknown, err)
+	return &classified{ErrOutcomeUnknown, err}
 }
 
 func (s *postgresSession) rollback(context.Context) {
@@ -156,7 +156,7 @@ func (s *sqliteSession) commit(ctx context.Context) error {
 	if code, ok := sqliteCode(err); ok && code&0xff != sqliteIOErr {
 		return err // refused before anything was durable
 	}
-	return errors.Join(ErrOutcomeUnknown, err)
+	return &classified{ErrOutcomeUnknown, err}
 }
 
 const (

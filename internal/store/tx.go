@@ -41,7 +41,7 @@ func InTx(ctx context.Context, d *DB, fn func(*Tx) error) error {
 	for try := 1; ; try++ {
 		err := d.once(ctx, fn)
 		if err == nil || !Again(err) || errors.Is(err, ErrOutcomeUnknown) {
-			return settle(err)
+			return d.report(ctx, settle(err))
 		}
 		if try == maxTries || !pause(ctx, try) {
 			return fail.Because(fail.Unavailable, "too busy", err)
@@ -69,11 +69,19 @@ func Read(ctx context.Context, d *DB, fn func(*Tx) error) error {
 		return err
 	}
 	defer conn.Close()
-	return settle(classify(fn(d.tx(ctx, conn, false))))
+	return d.report(ctx, settle(classify(fn(d.tx(ctx, conn, false)))))
 }
 
 // maxTries bounds the tries of one InTx.
 const maxTries = 10
+
+// report logs what only the operator can mend, a statement that the database would not run, by its code: its text can hold values.
+func (h *handle) report(ctx context.Context, err error) error {
+	if errors.Is(err, errBroken) {
+		h.cfg.Logger.ErrorContext(ctx, "the database refused a statement", "code", codeOf(err))
+	}
+	return err
+}
 
 // settle makes a lost race of a plain transaction "same call later"; ErrConflict is for callers who hold a version.
 func settle(err error) error {
@@ -164,7 +172,7 @@ func (t *hostTx) call(ctx context.Context, h *handle, fn func(*Tx) error) (err e
 		}
 	}()
 	if err := fn(h.tx(ctx, t.pool, true)); err != nil {
-		return inHost(classify(err))
+		return h.report(ctx, inHost(classify(err)))
 	}
 	if _, err := t.pool.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {
 		return inHost(classify(err))
