@@ -13,7 +13,11 @@ type facts struct {
 	limits SessionLimits
 	actor  actor
 	target string // the id asked about; empty: none
+	factRows
+}
 
+// factRows are the facts that the database holds. They are a struct of their own because GORM zeroes what it scans into.
+type factRows struct {
 	Session  sessionFacts `gorm:"embedded;embeddedPrefix:session_"`
 	Identity struct {
 		ID    string
@@ -142,12 +146,14 @@ var deciding = store.Everything("reads what the decision about the caller's scop
 
 // readFacts reads what there is to know about the actor and the target.
 func (r *Registry) readFacts(tx *store.Tx, a actor, target string, l locks) (facts, error) {
-	f := facts{}
+	f := facts{now: tx.Now(), limits: r.opts.Session, actor: a, target: target}
+	if a.token == "" && target == "" { // the host, about nothing in particular
+		return f, nil
+	}
 	query, args := factsPlain, []any{a.token, target, target}
 	if tx.Lock(sharing) != "" {
 		query, args = factsLocked(tx, l), []any{a.token, target, target, a.token, target, target}
 	}
-	err := tx.Query(deciding, &f, query, args...)
-	f.now, f.limits, f.actor, f.target = tx.Now(), r.opts.Session, a, target
+	err := tx.Query(deciding, &f.factRows, query, args...)
 	return f, err
 }
