@@ -40,7 +40,7 @@ func checkSKU(sku string) []partner.FieldError {
 		return []partner.FieldError{{Path: "sku", Code: "required", Message: "must not be empty"}}
 	case len(sku) > maxSKU:
 		return []partner.FieldError{{Path: "sku", Code: "too_long", Message: "must be at most 64 characters"}}
-	case strings.Trim(sku, allowed) != "" || strings.ContainsFunc(sku, func(r rune) bool { return !strings.ContainsRune(allowed, r) }):
+	case strings.ContainsFunc(sku, func(r rune) bool { return !strings.ContainsRune(allowed, r) }):
 		return []partner.FieldError{{Path: "sku", Code: "format", Message: "may contain letters, digits, '.', '_', ':' and '-'"}}
 	}
 	return nil
