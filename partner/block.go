@@ -85,7 +85,7 @@ func statementsOf(w side) blockSQL {
 	return blockSQL{
 		block: fill(`UPDATE prm_partners SET {side}_blocks = {side}_blocks | ?, {side}_cascade = ?, {side}_epoch = {side}_epoch + 1,
 			version = version + 1 WHERE id = ?`),
-		lift: fill(`UPDATE prm_partners SET {side}_blocks = {side}_blocks & ~?, {side}_cascade = ?, version = version + 1 WHERE id = ?`),
+		lift: fill(`UPDATE prm_partners SET {side}_blocks = {side}_blocks & ?, {side}_cascade = ?, version = version + 1 WHERE id = ?`),
 		cascade: fill(`UPDATE prm_partners SET {side}_inherited = {side}_inherited + ?, {side}_epoch = {side}_epoch + ?
 			WHERE path > ? AND path < ?`),
 	}
@@ -97,11 +97,11 @@ var blockStatements = map[side]blockSQL{own: statementsOf(own), users: statement
 // blocked by it gets a new epoch.
 func (w side) set(tx *store.Tx, row partnerRow, on, cascade, did bool) error {
 	sql := blockStatements[w]
-	change := sql.lift
+	change, bits := sql.lift, ^blockManual
 	if on {
-		change = sql.block
+		change, bits = sql.block, blockManual
 	}
-	if _, err := tx.Exec(deciding, change, blockManual, cascade, row.ID); err != nil {
+	if _, err := tx.Exec(deciding, change, bits, cascade, row.ID); err != nil {
 		return err
 	}
 	if cascade == did {

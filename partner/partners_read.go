@@ -120,15 +120,15 @@ func (r partnerRow) public() Partner {
 
 // wideContract is a partner-wide contract with what its balance rows hold.
 type wideContract struct {
-	contractRow
+	Row     contractRow `gorm:"embedded"` // named: GORM passes over an unexported embedded struct
 	Balance int64
 	Deposit int64 // ever paid in at the opening
 }
 
 func (c wideContract) into(p *Partner) {
-	p.Contract, p.ContractNumber, p.BillingModel, p.BlockingLimit = c.ID, c.Number, c.BillingModel, c.BlockingLimit
-	p.ContractPeriod = Period{From: c.FromAt.Time(), Until: c.UntilAt.Time()}
-	p.Balance = Money{Minor: c.Balance, Currency: c.Currency}
+	p.Contract, p.ContractNumber, p.BillingModel, p.BlockingLimit = c.Row.ID, c.Row.Number, c.Row.BillingModel, c.Row.BlockingLimit
+	p.ContractPeriod = Period{From: c.Row.FromAt.Time(), Until: c.Row.UntilAt.Time()}
+	p.Balance = Money{Minor: c.Balance, Currency: c.Row.Currency}
 	p.Deposit = c.Deposit
 }
 
@@ -142,7 +142,7 @@ func wideContracts(tx *store.Tx, partners []string) (map[string]wideContract, er
 		WHERE c.account_id IS NULL AND c.partner_id IN ?`, ledger.Money, ledger.Held, partners)
 	list := make(map[string]wideContract, len(rows))
 	for _, r := range rows {
-		list[r.PartnerID] = r
+		list[r.Row.PartnerID] = r
 	}
 	return list, err
 }
