@@ -3,6 +3,7 @@ package license
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -184,14 +185,13 @@ func held(owner string) ledger.Row { return ledger.Row{Owner: owner, State: ledg
 
 // translate turns the engine's errors into the room's.
 func translate(err error) error {
-	switch e := err.(type) {
-	case *ledger.Short:
-		return &InsufficientError{Available: e.Available}
-	}
-	switch err {
-	case ledger.ErrMismatch:
+	var short *ledger.Short
+	switch {
+	case errors.As(err, &short):
+		return &InsufficientError{Available: short.Available}
+	case errors.Is(err, ledger.ErrMismatch):
 		return partner.ErrIdempotencyMismatch
-	case ledger.ErrTooMuch:
+	case errors.Is(err, ledger.ErrTooMuch):
 		return &partner.ValidationError{Fields: []partner.FieldError{{Path: "quantity", Code: "range", Message: err.Error()}}}
 	}
 	return err

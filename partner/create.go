@@ -93,7 +93,7 @@ func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreeme
 }
 
 // errLoginTaken is the one fault that only the database can find.
-func errLoginTaken() error {
+func errLoginTaken() *ValidationError {
 	return &ValidationError{Fields: []FieldError{{Path: "login", Code: "taken", Message: "is in use"}}}
 }
 

@@ -33,7 +33,8 @@ type argon2idHasher struct{}
 
 // Hash implements PasswordHasher.
 func (argon2idHasher) Hash(_ context.Context, password []byte) (string, error) {
-	return argon2id.CreateHash(string(password), &argon2Params)
+	p := argon2Params
+	return argon2id.CreateHash(string(password), &p)
 }
 
 // maxHashMemory refuses a stored hash that would take more than 1 GiB to check, in KiB.

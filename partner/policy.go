@@ -72,6 +72,15 @@ var rules = map[string]rule{
 	"license.verify":      {vendor: true},
 }
 
+// step is one look at the facts: what it found, for Explain, and the error of the call if that forbids it.
+type step struct {
+	code, text string
+	err        error
+}
+
+func ok(code, text string) step            { return step{code, text, nil} }
+func no(err error, code, text string) step { return step{code, text, err} }
+
 // verdict is what decide finds. The error is what the call answers, the reasons are what Explain shows; state tells that the actor may,
 // and only the state of things forbids it now.
 type verdict struct {
@@ -80,13 +89,13 @@ type verdict struct {
 	reasons []Reason
 }
 
-func (v *verdict) note(code, text string) { v.reasons = append(v.reasons, Reason{code, text}) }
-
-// refuse ends the decision.
-func (v *verdict) refuse(err error, code, text string) verdict {
-	v.note(code, text)
-	v.err = err
-	return *v
+// take adds a step; true if it ends the decision.
+func (v *verdict) take(s step) bool {
+	if s.text != "" {
+		v.reasons = append(v.reasons, Reason{s.code, s.text})
+	}
+	v.err = s.err
+	return s.err != nil
 }
 
 // decide is the one policy function: it says whether the actor may do action on the target, and why. Calls and their Explain share
@@ -95,53 +104,42 @@ func decide(f facts, action string) verdict {
 	var v verdict
 	r, known := rules[action]
 	if !known {
-		return v.refuse(ErrUnknownCode, "action", "no such action")
+		v.take(no(ErrUnknownCode, "action", "no such action"))
+		return v
 	}
-	if f.actor.host != "" {
-		v.note("actor", "the host acts with every vendor right")
-	} else if err, code, text := f.alive(); err != nil {
-		return v.refuse(err, code, text)
-	} else {
-		v.note("session", "the session is live")
-	}
-	if !f.visible(r) {
-		return v.refuse(errNotHere, "target", "no such thing in your scope")
-	}
-	if err, code, text := f.right(r); err != nil {
-		return v.refuse(err, code, text)
-	} else if text != "" {
-		v.note(code, text)
+	if v.take(f.alive()) || v.take(f.visible(r)) || v.take(f.right(r)) {
+		return v
 	}
 	v.state = true
-	if err, code, text := f.partnerState(action, r); err != nil {
-		return v.refuse(err, code, text)
+	if v.take(f.partnerState(action, r)) || v.take(f.accountState(r)) {
+		return v
 	}
-	if err, code, text := f.accountState(r); err != nil {
-		return v.refuse(err, code, text)
-	}
-	v.note("allowed", action+" is allowed")
+	v.take(ok("allowed", action+" is allowed"))
 	return v
 }
 
 // alive judges the session: blocks first, because a blocked caller is told so; then whether the session outlived what ended it.
-func (f facts) alive() (err error, code, text string) {
+func (f facts) alive() step {
+	if f.actor.host != "" {
+		return ok("actor", "the host acts with every vendor right")
+	}
 	if f.Session.ID == "" {
-		return errNoSession, "session", "there is no such session"
+		return no(errNoSession, "session", "there is no such session")
 	}
 	if f.now >= f.Session.EndsAt || f.now >= f.Session.SeenAt.Add(f.limits.Idle) {
-		return errNoSession, "session", "the session has run out"
+		return no(errNoSession, "session", "the session has run out")
 	}
 	if err := f.barred(); err != nil {
-		return err, "blocked", err.Error()
+		return no(err, "blocked", err.Error())
 	}
 	epoch := f.Partner.OwnEpoch
 	if f.isProject() {
 		epoch = f.Partner.UsersEpoch
 	}
 	if f.Session.IdentityEpoch != f.Identity.Epoch || f.Session.PartnerEpoch != epoch || f.Session.AccountEpoch != f.Own.Epoch {
-		return errNoSession, "session", "a block, a close or a new password has ended the session"
+		return no(errNoSession, "session", "a block, a close or a new password has ended the session")
 	}
-	return nil, "", ""
+	return ok("session", "the session is live")
 }
 
 // barred computes why the principal may not enter now; nil if it may. It is the same at log-in and at each call.
@@ -180,8 +178,15 @@ func inherited(b blocks, above int) []string {
 
 func (f facts) isProject() bool { return f.Own.ID != "" }
 
-// visible tells whether the target exists for the actor.
-func (f facts) visible(r rule) bool {
+// visible looks whether the target exists for the actor.
+func (f facts) visible(r rule) step {
+	if f.sees(r) {
+		return step{}
+	}
+	return no(errNotHere, "target", "no such thing in your scope")
+}
+
+func (f facts) sees(r rule) bool {
 	switch {
 	case f.target == "" || f.target == ActiveProject && f.Active.ID == "":
 		return true
@@ -203,35 +208,35 @@ func (f facts) isBelow() bool {
 }
 
 // right looks the actor up in the matrix row.
-func (f facts) right(r rule) (err error, code, text string) {
+func (f facts) right(r rule) step {
 	switch {
 	case f.actor.host != "":
 		if !r.vendor {
-			return errNotAllowed, "right", "this is for partner users"
+			return no(errNotAllowed, "right", "this is for partner users")
 		}
-		return nil, "", ""
+		return step{}
 	case r.anybody && f.target == "":
-		return nil, "", ""
+		return step{}
 	case f.isProject():
 		if !r.project {
-			return errNotAllowed, "right", "a project's log-in may not"
+			return no(errNotAllowed, "right", "a project's log-in may not")
 		}
-		return nil, "right", "the project's own log-in may"
+		return ok("right", "the project's own log-in may")
 	case !r.admin:
-		return errNotAllowed, "right", "this is for the vendor"
+		return no(errNotAllowed, "right", "this is for the vendor")
 	case Role(f.User.Role) != Admin:
-		return errNotAllowed, "right", "this is for the organisation's admins"
+		return no(errNotAllowed, "right", "this is for the organisation's admins")
 	case f.isBelow() && r.home:
-		return errNotAllowed, "right", "this is for the organisation's own admins"
+		return no(errNotAllowed, "right", "this is for the organisation's own admins")
 	case f.isBelow():
-		return nil, "right", "an admin of an organisation above may"
+		return ok("right", "an admin of an organisation above may")
 	}
-	return nil, "right", "an admin of the organisation may"
+	return ok("right", "an admin of the organisation may")
 }
 
 // partnerState refuses what the target's organisation is not in a state for: work under one that is not active, and new projects
 // without the capability.
-func (f facts) partnerState(action string, r rule) (err error, code, text string) {
+func (f facts) partnerState(action string, r rule) step {
 	works := action == "project.open" || r.states == forMoves || action == "license.grant"
 	p := f.Holder
 	if p.ID == "" && f.actor.host == "" {
@@ -239,33 +244,33 @@ func (f facts) partnerState(action string, r rule) (err error, code, text string
 	}
 	switch {
 	case !works || p.ID == "":
-		return nil, "", ""
+		return step{}
 	case (p.State == "pending" || p.State == "expired") && action != "license.grant":
-		return ErrPending, "partner", "the partner has not accepted its invitation yet"
+		return no(ErrPending, "partner", "the partner has not accepted its invitation yet")
 	case p.State == "archived" || p.State == "tombstoned":
-		return &BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived"
+		return no(&BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived")
 	case action == "project.open" && !p.Operate:
-		return errNotAllowed, "capability", "the partner lacks the capability operate"
+		return no(errNotAllowed, "capability", "the partner lacks the capability operate")
 	}
-	return nil, "", ""
+	return step{}
 }
 
 // accountState refuses what the target account is not in a state for.
-func (f facts) accountState(r rule) (err error, code, text string) {
+func (f facts) accountState(r rule) step {
 	a := f.Account
 	if a.ID == "" || r.states == anyState {
-		return nil, "", ""
+		return step{}
 	}
 	leaving := a.State == "closing" || a.State == "deleting"
 	switch {
 	case leaving && (r.states == closable || r.states == suspension):
-		return ErrBadTransition, "state", "the project is closing already"
+		return no(ErrBadTransition, "state", "the project is closing already")
 	case leaving:
-		return &BlockedError{Reasons: a.reasons()}, "state", "the project is closing"
+		return no(&BlockedError{Reasons: a.reasons()}, "state", "the project is closing")
 	case a.State == "suspended" && r.states == forMoves:
-		return ErrSuspended, "state", "the project is suspended"
+		return no(ErrSuspended, "state", "the project is suspended")
 	}
-	return nil, "", ""
+	return step{}
 }
 
 // reasons are those of the account's blocks, or what its state stands for.

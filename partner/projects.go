@@ -2,6 +2,7 @@ package partner
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -114,7 +115,8 @@ func (s *Standing) insertProject(tx *store.Tx, id string, p NewProject) error {
 	return s.Record(tx, "project.opened", id)
 }
 
-func errNameTaken() error {
+// errNameTaken is what two calls at the same time can only learn from the database.
+func errNameTaken() *ValidationError {
 	return &ValidationError{Fields: []FieldError{{Path: "name", Code: "taken", Message: "another project of the partner has this name"}}}
 }
 
@@ -125,25 +127,24 @@ func (s *Standing) noteTaken(tx *store.Tx, c *checks, login, project string) err
 		return err
 	}
 	if n > 0 {
-		c.fields = append(c.fields, errLoginTaken().(*ValidationError).Fields...)
+		c.fields = append(c.fields, errLoginTaken().Fields...)
 	}
 	if project == "" {
 		return nil
 	}
 	q := tx.From(store.OfPartner(string(s.Of())), accountsTable).Where("name_key = ? AND type = 'project' AND state <> 'deleted'", nameKey(project))
-	if err := q.Count(&n).Error; err != nil {
+	if n, err := tx.Count(q); err != nil {
 		return err
-	}
-	if n > 0 {
-		c.fields = append(c.fields, errNameTaken().(*ValidationError).Fields...)
+	} else if n > 0 {
+		c.fields = append(c.fields, errNameTaken().Fields...)
 	}
 	return nil
 }
 
 // withTaken completes a ValidationError with the names that are taken, for an actor who may know.
 func (r *Registry) withTaken(ctx context.Context, ask Ask, err error, login, project string) error {
-	v, ok := err.(*ValidationError)
-	if !ok {
+	var v *ValidationError
+	if !errors.As(err, &v) {
 		return err
 	}
 	c := checks{fields: slices.Clone(v.Fields)}
@@ -217,14 +218,14 @@ func projectLogins(tx *store.Tx, rows []accountRow) (map[string]string, error) {
 	return logins, nil
 }
 
-func (a accountRow) public(logins map[string]string) Account {
+func (r accountRow) public(logins map[string]string) Account {
 	out := Account{
-		ID: AccountID(a.ID), Partner: ID(a.PartnerID), Type: a.Type, Name: a.Name, State: a.State, Blocks: a.Blocks.reasons(), Region: a.Region,
-		Version: a.Version, Created: a.CreatedAt.Time(),
+		ID: AccountID(r.ID), Partner: ID(r.PartnerID), Type: r.Type, Name: r.Name, State: r.State, Blocks: r.Blocks.reasons(), Region: r.Region,
+		Version: r.Version, Created: r.CreatedAt.Time(),
 	}
-	if a.Type == typeProject {
-		out.Project = &NewProject{Name: a.Name, Email: a.Email, Company: a.Company, Country: a.Country, Login: logins[text(a.IdentityID)],
-			Phone: a.Phone, Locale: a.Locale, Partner: ID(a.PartnerID)}
+	if r.Type == typeProject {
+		out.Project = &NewProject{Name: r.Name, Email: r.Email, Company: r.Company, Country: r.Country, Login: logins[text(r.IdentityID)],
+			Phone: r.Phone, Locale: r.Locale, Partner: ID(r.PartnerID)}
 	}
 	return out
 }

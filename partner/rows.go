@@ -53,7 +53,7 @@ type partnerRow struct {
 
 func (partnerRow) TableName() string { return partnersTable }
 
-func (p partnerRow) place() store.Place { return store.Place{At: p.CreatedAt, ID: p.ID} }
+func (r partnerRow) place() store.Place { return store.Place{At: r.CreatedAt, ID: r.ID} }
 
 type identityRow struct {
 	ID            string
@@ -106,7 +106,7 @@ type accountRow struct {
 
 func (accountRow) TableName() string { return accountsTable }
 
-func (a accountRow) place() store.Place { return store.Place{At: a.CreatedAt, ID: a.ID} }
+func (r accountRow) place() store.Place { return store.Place{At: r.CreatedAt, ID: r.ID} }
 
 type sessionRow struct {
 	ID            string

@@ -256,6 +256,13 @@ func (t *Tx) Take(q *gorm.DB, dest any, lock string) error {
 // Find reads the rows of q into dest.
 func (t *Tx) Find(q *gorm.DB, dest any) error { return classify(q.Find(dest).Error) }
 
+// Count returns how many rows q has.
+func (t *Tx) Count(q *gorm.DB) (int64, error) {
+	var n int64
+	err := q.Count(&n).Error
+	return n, classify(err)
+}
+
 // Query runs a whole statement for an engine, whose scope must be [Everything].
 func (t *Tx) Query(scope Scope, dest any, query string, args ...any) error {
 	if scope.kind != scopeEverything {
