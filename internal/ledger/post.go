@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -89,13 +91,19 @@ const selectTransfers = `SELECT t.id, t.book, t.unit, t.verb, t.quantity, t.from
 	t.effective, t.recorded, f.owner AS from_owner, f.state AS from_state, f.lot AS from_lot, o.owner AS to_owner, o.state AS to_state,
 	o.lot AS to_lot FROM prm_ledger_transfers t JOIN prm_ledger_balances f ON f.id = t.from_id JOIN prm_ledger_balances o ON o.id = t.to_id`
 
+// lockPair locks nothing unless both balances exist: whoever held one while making the other could wait in a circle with somebody who
+// makes the same one.
+const lockPair = `SELECT id, owner, state, lot, amount, bounded, recorded FROM prm_ledger_balances
+	WHERE owner IN (?, ?) AND book = ? AND unit = ? AND state IN (?, ?) AND lot IN (?, ?)
+	AND EXISTS (SELECT 1 FROM prm_ledger_balances WHERE owner = ? AND book = ? AND unit = ? AND state = ? AND lot = ?)
+	AND EXISTS (SELECT 1 FROM prm_ledger_balances WHERE owner = ? AND book = ? AND unit = ? AND state = ? AND lot = ?) ORDER BY id`
+
 // lock reads both balances of p under their locks, making those that do not exist yet.
 func lock(tx *store.Tx, p Posting) (from, to balance, err error) {
 	for range 2 {
 		var rows []balance
-		err := tx.Query(engine, &rows, `SELECT id, owner, state, lot, amount, bounded, recorded FROM prm_ledger_balances
-			WHERE owner IN (?, ?) AND book = ? AND unit = ? AND state IN (?, ?) AND lot IN (?, ?) ORDER BY id`+tx.Lock("UPDATE"),
-			p.From.Owner, p.To.Owner, p.Book, p.Unit, p.From.State, p.To.State, p.From.Lot, p.To.Lot)
+		err := tx.Query(engine, &rows, lockPair+tx.Lock("UPDATE"), p.From.Owner, p.To.Owner, p.Book, p.Unit, p.From.State, p.To.State,
+			p.From.Lot, p.To.Lot, p.From.Owner, p.Book, p.Unit, p.From.State, p.From.Lot, p.To.Owner, p.Book, p.Unit, p.To.State, p.To.Lot)
 		if err != nil {
 			return from, to, err
 		}
@@ -110,26 +118,23 @@ func lock(tx *store.Tx, p Posting) (from, to balance, err error) {
 		if from.ID != 0 && to.ID != 0 {
 			return from, to, nil
 		}
-		if err := create(tx, p, from.ID == 0, to.ID == 0); err != nil {
+		if err := create(tx, p); err != nil {
 			return from, to, err
 		}
 	}
 	return from, to, fail.New(fail.Unavailable, "ledger: a new balance cannot be seen")
 }
 
-// create makes the missing balances of p in the order of their names, so that two callers who make the same pair do not wait for
-// each other; one that somebody else makes meanwhile is as good.
-func create(tx *store.Tx, p Posting, needFrom, needTo bool) error {
+// create makes the balances of p that are missing, in the order of their names, so that two callers who make the same pair do not wait
+// for each other; one that somebody else makes meanwhile is as good.
+func create(tx *store.Tx, p Posting) error {
 	rows := []Row{p.From, p.To}
-	need := []bool{needFrom, needTo}
-	if p.To.Owner < p.From.Owner || p.To.Owner == p.From.Owner && p.To.State < p.From.State {
-		rows[0], rows[1], need[0], need[1] = rows[1], rows[0], need[1], need[0]
-	}
-	for i, r := range rows {
-		if need[i] {
-			if err := Open(tx, p.Book, r, p.Unit, p.Partner); err != nil {
-				return err
-			}
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.State, b.State), cmp.Compare(a.Lot, b.Lot))
+	})
+	for _, r := range rows {
+		if err := Open(tx, p.Book, r, p.Unit, p.Partner); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ const verify = `WITH legs AS (
 	wrong AS (SELECT b.id, b.owner, b.unit, b.state, b.amount, COALESCE(s.total, 0) AS want FROM prm_ledger_balances b
 		LEFT JOIN sums s ON s.balance = b.id WHERE b.book = ? AND (b.amount <> COALESCE(s.total, 0) OR b.recorded < COALESCE(s.recorded, 0)) ORDER BY b.id LIMIT 1),
 	mixed AS (SELECT t.id FROM prm_ledger_transfers t JOIN prm_ledger_balances f ON f.id = t.from_id JOIN prm_ledger_balances o ON o.id = t.to_id
-		WHERE t.book = ? AND (f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit) ORDER BY t.id LIMIT 1)
+		WHERE ? IN (t.book, f.book, o.book) AND (f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit) ORDER BY t.id LIMIT 1)
 	SELECT (SELECT count(*) FROM prm_ledger_transfers WHERE book = ?) AS transfers,
 		(SELECT count(*) FROM prm_ledger_balances WHERE book = ?) AS balances,
 		(SELECT id FROM mixed) AS mixed_id,

@@ -22,6 +22,7 @@ var (
 	ErrImmutable = fail.New(fail.Refused, "append-only")                    // our triggers
 	ErrNoRow     = fail.New(fail.NotFound, "not found")                     // nothing in scope
 	ErrAgain     = fail.New(fail.Conflict, "another transaction was first") // serialization, deadlock, lock
+	errTxDone    = fail.New(fail.Invalid, "the transaction has already ended")
 	errGone      = fail.New(fail.Unavailable, "the database cannot be reached")
 	errBroken    = fail.New(fail.Unavailable, "the database refused the statement")
 
@@ -39,8 +40,12 @@ func classify(err error) error {
 		return err
 	case errors.Is(err, gorm.ErrRecordNotFound), errors.Is(err, sql.ErrNoRows):
 		return ErrNoRow
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return fail.Because(fail.Unavailable, "the call ended before its work", err)
+	case errors.Is(err, context.Canceled): // the sentinel alone: a driver wraps it in its address
+		return fail.Because(fail.Unavailable, "the call ended before its work", context.Canceled)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fail.Because(fail.Unavailable, "the call ended before its work", context.DeadlineExceeded)
+	case errors.Is(err, sql.ErrTxDone):
+		return errTxDone
 	}
 	if sentinel := bySQLState(err); sentinel != nil {
 		return &classified{sentinel, err}

@@ -93,7 +93,22 @@ func connect(ctx context.Context, host *gorm.DB, cfg Config) (*DB, error) {
 	if _, prepared := host.ConnPool.(*gorm.PreparedStmtDB); (prepared || host.PrepareStmt) && pool.Stats().MaxOpenConnections == 1 {
 		return nil, fail.New(fail.Invalid, "PrepareStmt with a pool of one connection deadlocks inside GORM: allow two, or turn PrepareStmt off")
 	}
-	own, err := ownDialector(host.Dialector, pool)
+	h := &handle{cfg: cfg.withDefaults(), pool: pool, gate: make(chan struct{}, 1), engine: engine}
+	if h.orm, err = h.openOver(ctx, host.Dialector); err != nil {
+		return nil, err
+	}
+	return &DB{handle: h}, nil
+}
+
+// openOver opens our GORM handle over the host's pool. A driver may ask the database for its version then, without a context: it gets
+// one connection that was waited for, and the pool afterwards.
+func (h *handle) openOver(ctx context.Context, host gorm.Dialector) (*gorm.DB, error) {
+	conn, err := h.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	own, err := ownDialector(host, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +121,8 @@ func connect(ctx context.Context, host *gorm.DB, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, classify(err)
 	}
-	return &DB{handle: &handle{cfg: cfg.withDefaults(), orm: orm, pool: pool, gate: make(chan struct{}, 1), engine: engine}}, nil
+	orm.ConnPool, orm.Statement.ConnPool = h.pool, h.pool
+	return orm, nil
 }
 
 // checkEngine reads the settings that a SQLite host must have; PostgreSQL has no wrong ones. They belong to a connection, and a host
@@ -167,7 +183,10 @@ func SQLiteDSN(path string) string {
 		"&_pragma=foreign_keys(1)&_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)"
 }
 
-var errNoConn = fail.New(fail.Unavailable, "no free connection: inside a transaction use reg.In(tx)")
+var (
+	errNoConn = fail.New(fail.Unavailable, "no free connection: inside a transaction use reg.In(tx)")
+	errLocked = fail.New(fail.Unavailable, "the database stays locked: inside a transaction use reg.In(tx)")
+)
 
 // conn takes a connection from the host's pool, waiting at most ConnWait: a call that forgot In inside the host's transaction
 // would otherwise wait for itself.

@@ -34,10 +34,10 @@ func dialectOf(d gorm.Dialector) (dialect, error) {
 	return dialect{}, fail.New(fail.Invalid, fmt.Sprintf("database %q is not supported: use sqlite or postgres", d.Name()))
 }
 
-// ownDialector copies the host's Dialector and points the copy at pool. Passing the host's own value to gorm.Open would open a
+// ownDialector copies the host's Dialector and points the copy at pool, a connection or all of them. Passing the host's own value to gorm.Open would open a
 // second pool on the same DSN, where a host transaction and an SDK call deadlock. Drivers are not imported, so the exported
 // field Conn that every one of them has is set by reflection.
-func ownDialector(host gorm.Dialector, pool *sql.DB) (gorm.Dialector, error) {
+func ownDialector(host gorm.Dialector, pool gorm.ConnPool) (gorm.Dialector, error) {
 	refused := fail.New(fail.Invalid, fmt.Sprintf("dialector %T has no field Conn to share the host's pool with", host))
 	v := reflect.ValueOf(host)
 	pointer := v.Kind() == reflect.Pointer
@@ -49,11 +49,14 @@ func ownDialector(host gorm.Dialector, pool *sql.DB) (gorm.Dialector, error) {
 	}
 	own := reflect.New(v.Type())
 	own.Elem().Set(v)
-	conn := connOf(own.Elem())
+	conn, config := connOf(own.Elem())
 	if !conn.IsValid() || !reflect.TypeOf(pool).AssignableTo(conn.Type()) {
 		return nil, refused
 	}
 	conn.Set(reflect.ValueOf(pool))
+	if f := config.FieldByName("WithoutReturning"); f.IsValid() && f.Kind() == reflect.Bool {
+		f.SetBool(false) // the host's choice about its own inserts; ours read back the ids the database made
+	}
 	if !pointer {
 		own = own.Elem()
 	}
@@ -64,11 +67,11 @@ func ownDialector(host gorm.Dialector, pool *sql.DB) (gorm.Dialector, error) {
 	return dialector, nil
 }
 
-// connOf finds the field Conn of s, its own or an embedded struct's; an embedded pointer is replaced by a copy on the way, so
+// connOf finds the field Conn of s, its own or an embedded struct's, and the struct it is in; an embedded pointer is replaced by a copy on the way, so
 // that the host's configuration is never written to.
-func connOf(s reflect.Value) reflect.Value {
+func connOf(s reflect.Value) (conn, config reflect.Value) {
 	if f, ok := s.Type().FieldByName("Conn"); ok && len(f.Index) == 1 {
-		return s.Field(f.Index[0])
+		return s.Field(f.Index[0]), s
 	}
 	for i := range s.NumField() {
 		field := s.Field(i)
@@ -82,12 +85,12 @@ func connOf(s reflect.Value) reflect.Value {
 			field = inner.Elem()
 		}
 		if field.Kind() == reflect.Struct {
-			if conn := connOf(field); conn.IsValid() {
-				return conn
+			if conn, config = connOf(field); conn.IsValid() {
+				return conn, config
 			}
 		}
 	}
-	return reflect.Value{}
+	return reflect.Value{}, reflect.Value{}
 }
 
 // session is one open transaction on one connection.

@@ -119,6 +119,16 @@ func (t *Tx) migrate(m migration) error {
 	return err
 }
 
+// mark is the statement that writes the version down, for a host that runs the SQL with its own tool.
+func (m migration) mark(d dialect) string {
+	now := "CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
+	if d.postgres {
+		now = "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)"
+	}
+	return fmt.Sprintf("\nINSERT INTO prm_schema_migrations (version, name, compatible_from, applied_at) VALUES (%d, '%s', %d, %s);\n",
+		m.version, m.name, m.compatibleFrom, now)
+}
+
 // Status reads the version table and writes nothing.
 func Status(ctx context.Context, host *gorm.DB) (Schema, error) {
 	d, err := connect(ctx, host, Config{})
@@ -136,7 +146,7 @@ func Status(ctx context.Context, host *gorm.DB) (Schema, error) {
 	s := Schema{Have: have, Want: len(list)}
 	for _, m := range list {
 		if m.version > have {
-			s.Pending = append(s.Pending, m.statements)
+			s.Pending = append(s.Pending, m.statements+m.mark(d.engine))
 		}
 	}
 	if have == 0 {

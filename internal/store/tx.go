@@ -38,13 +38,16 @@ func InTx(ctx context.Context, d *DB, fn func(*Tx) error) error {
 	if d.host != nil {
 		return d.host.call(ctx, d.handle, fn)
 	}
+	begun := time.Now()
 	for try := 1; ; try++ {
 		err := d.once(ctx, fn)
-		if err == nil || !Again(err) || errors.Is(err, ErrOutcomeUnknown) {
-			return d.report(ctx, settle(err))
-		}
-		if try == maxTries || !pause(ctx, try) {
-			return fail.Because(fail.Unavailable, "too busy", err)
+		switch {
+		case err == nil || !Again(err):
+			return d.report(ctx, err)
+		case !d.engine.postgres && time.Since(begun) > d.cfg.ConnWait: // each try has already waited for the busy timeout
+			return errLocked
+		case try == maxTries || !pause(ctx, try):
+			return settle(err)
 		}
 		d.cfg.Logger.DebugContext(ctx, "transaction runs again", "try", try+1)
 	}
@@ -69,7 +72,7 @@ func Read(ctx context.Context, d *DB, fn func(*Tx) error) error {
 		return err
 	}
 	defer conn.Close()
-	return d.report(ctx, settle(classify(fn(d.tx(ctx, conn, false)))))
+	return settle(d.report(ctx, classify(fn(d.tx(ctx, conn, false)))))
 }
 
 // maxTries bounds the tries of one InTx.

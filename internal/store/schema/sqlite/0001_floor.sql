@@ -250,6 +250,16 @@ BEGIN SELECT RAISE(ABORT, 'table prm_ledger_transfers is append-only'); END;
 CREATE TRIGGER prm_ledger_transfers_no_delete BEFORE DELETE ON prm_ledger_transfers
 BEGIN SELECT RAISE(ABORT, 'table prm_ledger_transfers is append-only'); END;
 
+-- INSERT OR REPLACE deletes without asking the triggers above. A repeated key is passed over, as ON CONFLICT DO NOTHING wants it.
+CREATE TRIGGER prm_events_no_replace BEFORE INSERT ON prm_events WHEN EXISTS (SELECT 1 FROM prm_events WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'table prm_events is append-only'); END;
+CREATE TRIGGER prm_ledger_transfers_no_replace BEFORE INSERT ON prm_ledger_transfers
+  WHEN EXISTS (SELECT 1 FROM prm_ledger_transfers WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'table prm_ledger_transfers is append-only'); END;
+CREATE TRIGGER prm_ledger_transfers_one_key BEFORE INSERT ON prm_ledger_transfers
+  WHEN EXISTS (SELECT 1 FROM prm_ledger_transfers WHERE partner_id = NEW.partner_id AND verb = NEW.verb AND key = NEW.key)
+BEGIN SELECT RAISE(IGNORE); END;
+
 INSERT INTO prm_partners (id, path, depth, state, version, created_at, name, name_key, email, phone, locale, currency, more_currencies,
   resell, build, operate, manages_sub_partners, own_blocks, own_cascade, own_inherited, own_epoch, users_blocks, users_cascade,
   users_inherited, users_epoch)

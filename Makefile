@@ -1,0 +1,20 @@
+# What a contributor runs. Everything that CI runs is .ci/run.
+
+.PHONY: check test lint golden long
+
+check: ## what CI does: all of the below and more, about ten minutes
+	bash .ci/run
+
+test: ## every test, on SQLite and, where a server is installed, on PostgreSQL
+	go test ./...
+
+lint: ## gofmt, vet and the linters of .golangci.yml, in the version that internal/tools pins
+	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+	go tool -modfile=internal/tools/go.mod golangci-lint run ./...
+
+golden: ## write the golden text of the public API anew, after a change that is meant
+	go test ./internal/house -run TestGoldenAPI -update
+
+long: ## the long forms, for a night: a million steps of the isolation test, a million executions of each fuzz target
+	PARTNERKIT_ISOLATION_STEPS=1000000 PARTNERKIT_FUZZ_TIME=1000000x bash .ci/run isolation fuzz
