@@ -48,7 +48,7 @@ type Transfer struct {
 	SKU                string
 	From, To           partner.Holder // nil is the issuer
 	Quantity           int64
-	FromAfter, ToAfter int64 // what each had right after it
+	FromAfter, ToAfter int64 // what each had right after it; 0 for the issuer
 	Reason, Key        string
 	Actor              string // as the audit names it
 	Effective          time.Time
@@ -197,7 +197,14 @@ func translate(err error) error {
 	return err
 }
 
+// public hides what the issuer has: it is the vendor's stock over all partners, and a transfer is read by one of them.
 func public(t ledger.Transfer) Transfer {
+	if t.From.Owner == ledger.Issuer {
+		t.FromAfter = 0
+	}
+	if t.To.Owner == ledger.Issuer {
+		t.ToAfter = 0
+	}
 	return Transfer{
 		ID: t.ID, Verb: t.Verb, SKU: t.Unit, From: partner.HolderOf(t.From.Owner), To: partner.HolderOf(t.To.Owner), Quantity: t.Quantity,
 		FromAfter: t.FromAfter, ToAfter: t.ToAfter, Reason: t.Reason, Key: t.Key, Actor: t.Actor, Effective: t.Effective.Time(),

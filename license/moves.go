@@ -13,10 +13,7 @@ import (
 func (l *Ledger) Grant(ctx context.Context, to partner.ID, sku string, n int64, o ...Option) (t Transfer, err error) {
 	defer wrap(&err, "grant %d %s to %s", n, sku, to)
 	w, faults := newWrite("grant", sku, n, string(to), o)
-	return l.run(ctx, w, faults, partner.Ask{Action: "license.grant", Target: named(to)}, func(tx *store.Tx, _ *partner.Standing) (string, string, error) {
-		if to == partner.Vendor {
-			return "", "", partner.ErrNotFound
-		}
+	return l.run(ctx, w, faults, partner.Ask{Action: "license.grant", Target: string(to)}, func(tx *store.Tx, _ *partner.Standing) (string, string, error) {
 		return ledger.Issuer, string(to), mustBeCurrent(tx, sku)
 	})
 }
@@ -26,7 +23,7 @@ func (l *Ledger) Revoke(ctx context.Context, from partner.Holder, sku string, n 
 	target := idOf(from)
 	defer wrap(&err, "revoke %d %s from %s", n, sku, target)
 	w, faults := newWrite("revoke", sku, n, target, o)
-	return l.run(ctx, w, faults, partner.Ask{Action: "license.revoke", Target: named(target)}, func(tx *store.Tx, _ *partner.Standing) (string, string, error) {
+	return l.run(ctx, w, faults, partner.Ask{Action: "license.revoke", Target: target}, func(tx *store.Tx, _ *partner.Standing) (string, string, error) {
 		return target, ledger.Issuer, mustExist(tx, sku)
 	})
 }
@@ -38,7 +35,7 @@ func (l *Ledger) Revoke(ctx context.Context, from partner.Holder, sku string, n 
 func (l *Ledger) Assign(ctx context.Context, to partner.AccountID, sku string, n int64, o ...Option) (t Transfer, err error) {
 	defer wrap(&err, "assign %d %s to %s", n, sku, to)
 	w, faults := newWrite("assign", sku, n, string(to), o)
-	return l.run(ctx, w, faults, partner.Ask{Action: "license.assign", Target: named(to)}, func(tx *store.Tx, s *partner.Standing) (string, string, error) {
+	return l.run(ctx, w, faults, partner.Ask{Action: "license.assign", Target: string(to)}, func(tx *store.Tx, s *partner.Standing) (string, string, error) {
 		from, err := w.source(s)
 		if err != nil {
 			return "", "", err
@@ -55,7 +52,7 @@ func (l *Ledger) Assign(ctx context.Context, to partner.AccountID, sku string, n
 func (l *Ledger) Return(ctx context.Context, sku string, n int64, o ...Option) (t Transfer, err error) {
 	defer wrap(&err, "return %d %s", n, sku)
 	w, faults := newWrite("return", sku, n, "", o)
-	return l.run(ctx, w, faults, partner.Ask{Action: "license.return", Target: partner.ActiveProject}, func(tx *store.Tx, s *partner.Standing) (string, string, error) {
+	return l.run(ctx, w, faults, partner.Ask{Action: "license.return"}, func(tx *store.Tx, s *partner.Standing) (string, string, error) {
 		from, err := w.source(s)
 		if err != nil {
 			return "", "", err
@@ -80,14 +77,6 @@ func (w write) source(s *partner.Standing) (string, error) {
 		return "", partner.ErrNotFound
 	}
 	return working.String(), s.Movable()
-}
-
-// named is an id for an access decision: an empty one must name nothing, not be left out.
-func named[T ~string](id T) string {
-	if id == "" {
-		return "none"
-	}
-	return string(id)
 }
 
 // idOf is a holder's id, also of a nil one.

@@ -18,12 +18,12 @@ type Balance struct {
 
 // about is the access question of a read: the holder's own organisation and the vendor may, a delegated log-in for its project.
 func about(h partner.Holder) partner.Ask {
-	return partner.Ask{Action: "license.read", Target: named(idOf(h))}
+	return partner.Ask{Action: "license.read", Target: idOf(h)}
 }
 
 // past is the access question of a read that shows the other side of transfers: not for a delegated log-in, which sees its project only.
 func past(h partner.Holder) partner.Ask {
-	return partner.Ask{Action: "license.history", Target: named(idOf(h))}
+	return partner.Ask{Action: "license.history", Target: idOf(h)}
 }
 
 // Balance returns one; zero if the holder never had any.
@@ -111,6 +111,11 @@ func (l *Ledger) History(ctx context.Context, h partner.Holder, sku string, p pa
 	if err != nil {
 		return page, err
 	}
+	if sku != "" {
+		if faults := checkSKU(sku); len(faults) > 0 {
+			return page, &partner.ValidationError{Fields: faults}
+		}
+	}
 	list := "transfers" + strconv.Quote(idOf(h)) + strconv.Quote(sku)
 	at, started, err := store.ParseCursor(p.After, list)
 	if err != nil {
@@ -161,7 +166,7 @@ type Line struct {
 // Statement returns the account of one sku of a holder over a period of recorded time; a zero Until is now. Who may: as [Ledger.History].
 func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p partner.Period) (st Statement, err error) {
 	defer wrap(&err, "statement of %s", idOf(h))
-	if faults := checkSKU(sku); len(faults) > 0 {
+	if faults := append(checkSKU(sku), partner.CheckPeriod("period", p)...); len(faults) > 0 {
 		return st, &partner.ValidationError{Fields: faults}
 	}
 	err = l.reg.Read(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
@@ -221,7 +226,7 @@ func (l *Ledger) Explain(ctx context.Context, to partner.AccountID, sku string, 
 	if len(faults) > 0 {
 		return dec, &partner.ValidationError{Fields: faults}
 	}
-	dec, err = l.reg.Access.Explain(ctx, "license.assign", named(to))
+	dec, err = l.reg.Access.Explain(ctx, "license.assign", string(to))
 	if err != nil || !dec.Allowed {
 		return dec, err
 	}
@@ -229,7 +234,7 @@ func (l *Ledger) Explain(ctx context.Context, to partner.AccountID, sku string, 
 		dec.Allowed = false
 		dec.Reasons = append(dec.Reasons, partner.Reason{Code: code, Text: text})
 	}
-	err = l.reg.Read(ctx, partner.Ask{Action: "license.assign", Target: named(to)}, func(tx *store.Tx, s *partner.Standing) error {
+	err = l.reg.Read(ctx, partner.Ask{Action: "license.assign", Target: string(to)}, func(tx *store.Tx, s *partner.Standing) error {
 		from, err := w.source(s)
 		if err != nil {
 			refuse("source", err.Error())

@@ -35,6 +35,11 @@ type EventFilter struct {
 // for a delegated log-in.
 func (d *Activity) List(ctx context.Context, f EventFilter, p PageRequest) (page Page[Event], err error) {
 	defer wrap(&err, "list activity")
+	for _, kind := range f.Kinds {
+		if !store.Plain(kind) {
+			return page, &ValidationError{Fields: []FieldError{{Path: "kinds", Code: "format", Message: "must be valid UTF-8"}}}
+		}
+	}
 	at, err := p.at("events", f.Partner, f.Account, f.Kinds, store.At(f.Period.From), store.At(f.Period.Until))
 	if err != nil {
 		return page, err
@@ -44,6 +49,9 @@ func (d *Activity) List(ctx context.Context, f EventFilter, p PageRequest) (page
 		target = string(f.Account)
 	}
 	err = d.reg.Read(ctx, Ask{Action: "activity.read", Target: target}, func(tx *store.Tx, s *Standing) error {
+		if (f.Account == "") != (s.Account.ID == "") { // an id of the other kind
+			return errNotHere
+		}
 		q := tx.From(s.scope(false), eventsTable)
 		if f.Partner != "" {
 			q = q.Where("partner_id = ?", f.Partner)

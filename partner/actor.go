@@ -14,7 +14,8 @@ type actor struct {
 }
 
 // AsVendor returns a context in which the host process itself acts with every vendor right; the audit shows it as host:name.
-// It authenticates nobody: only trusted host code may call it. An empty name is nobody.
+// It authenticates nobody: only trusted host code may call it. An empty name is nobody; it is one line
+// of text, and stays in the audit for ever.
 func AsVendor(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor{host: strings.TrimSpace(name)})
 }
@@ -34,6 +35,10 @@ func actorOf(ctx context.Context) (actor, error) {
 	a, _ := ctx.Value(actorKey{}).(actor)
 	if a == (actor{}) {
 		return a, errNoActor
+	}
+	var c checks
+	if a.host != "" && !c.text("actor", a.host, true, maxName) {
+		return a, c.err()
 	}
 	return a, nil
 }

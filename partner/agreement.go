@@ -74,6 +74,7 @@ type Partner struct {
 	Balance     Money    // of that contract, without what is held apart
 	Agreement            // as it stands; Password is always empty, Key too but in what Create and Invite return
 	Warnings    []FieldError
+	Replayed    bool // Create or Invite saw the key before: this is what it made then, as it stands now
 }
 
 // PartnerFilter narrows lists; the zero value is everything in scope.
@@ -178,17 +179,15 @@ func (c *checks) money(a *Agreement) {
 	case a.BillingModel == PostpaymentLight && a.BlockingLimit == 0:
 		c.add("blocking_limit", "required", "must be above 0 with postpayment_light", nil)
 	}
-	if a.ContractNumber != "" {
-		c.text("contract_number", a.ContractNumber, true, maxNumber)
-	}
+	c.text("contract_number", a.ContractNumber, false, maxNumber)
 	c.period("contract_period", a.ContractPeriod)
 }
 
 // period checks that it does not end before it begins, and lies in the years that every database and JSON reader can hold.
 func (c *checks) period(path string, p Period) {
 	for _, t := range []time.Time{p.From, p.Until} {
-		if y := t.UTC().Year(); !t.IsZero() && (y < 1970 || y > 9999) {
-			c.add(path, "range", "must lie in the years 1970 to 9999", nil)
+		if y := t.UTC().Year(); !t.IsZero() && (t.UnixMicro() <= 0 || y < 1970 || y > 9999) {
+			c.add(path, "range", "must lie after the beginning of 1970, and before the year 10000", nil)
 			return
 		}
 	}

@@ -45,8 +45,10 @@ func (c *checks) text(path, value string, required bool, limit int) bool {
 	switch {
 	case !utf8.ValidString(value):
 		c.add(path, "format", "must be valid UTF-8", nil)
-	case strings.TrimSpace(value) == "" && (required || value != ""):
+	case !strings.ContainsFunc(value, visible) && required:
 		c.add(path, "required", "must not be empty", nil)
+	case !strings.ContainsFunc(value, visible) && value != "":
+		c.add(path, "format", "must not be blank", nil)
 	case utf8.RuneCountInString(value) > limit:
 		c.add(path, "too_long", fmt.Sprintf("must be at most %d characters", limit), nil)
 	case strings.ContainsFunc(value, unprintable):
@@ -56,6 +58,9 @@ func (c *checks) text(path, value string, required bool, limit int) bool {
 	}
 	return false
 }
+
+// visible characters are those a reader sees: spaces and joiners alone are no text.
+func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
 
 // unprintable characters are controls, line ends and what Unicode never assigns.
 func unprintable(r rune) bool {
@@ -90,7 +95,7 @@ func emailKey(email string) string { return cases.Fold().String(norm.NFC.String(
 
 // phone normalises a number to E.164, by the host's reader if there is one.
 func (c *checks) phone(path, value, country string, read func(raw, country string) (string, error)) string {
-	if value == "" || !c.text(path, value, true, maxPhone) {
+	if value == "" || !c.text(path, value, false, maxPhone) {
 		return ""
 	}
 	if read == nil {
@@ -137,7 +142,7 @@ func (c *checks) currency(path, code string) bool {
 
 // locale checks a BCP 47 tag.
 func (c *checks) locale(path, tag string) {
-	if tag == "" || !c.text(path, tag, true, maxLocale) {
+	if tag == "" || !c.text(path, tag, false, maxLocale) {
 		return
 	}
 	if _, err := language.Parse(tag); err != nil {
@@ -147,12 +152,10 @@ func (c *checks) locale(path, tag string) {
 
 // key checks an idempotency key.
 func (c *checks) key(path, key string) {
-	if key != "" {
-		c.text(path, key, true, maxKey)
-	}
+	c.text(path, key, false, maxKey)
 }
 
-// CheckKey, CheckName and CheckReason hold the sibling rooms' input to the floor's rules. CheckKey checks an idempotency key.
+// CheckKey, CheckName, CheckPeriod and CheckReason hold the sibling rooms' input to the floor's rules. CheckKey checks an idempotency key.
 func CheckKey(path, key string) []FieldError {
 	var c checks
 	c.key(path, key)
@@ -166,11 +169,16 @@ func CheckName(path, name string) []FieldError {
 	return c.fields
 }
 
+// CheckPeriod checks that a period ends after it begins, in years that every database can hold.
+func CheckPeriod(path string, p Period) []FieldError {
+	var c checks
+	c.period(path, p)
+	return c.fields
+}
+
 // CheckReason checks a free text that explains an entry; it may be empty.
 func CheckReason(path, reason string) []FieldError {
 	var c checks
-	if reason != "" {
-		c.text(path, reason, true, maxReason)
-	}
+	c.text(path, reason, false, maxReason)
 	return c.fields
 }

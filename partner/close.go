@@ -101,10 +101,10 @@ func (s *Standing) announceClosing(tx *store.Tx, id AccountID, contact string) e
 	return deliver(tx, event, "close_notice", row.Email)
 }
 
-// contactEmail is the address of a partner's primary contact; the organisation's own stands in for a contact without one.
+// contactEmail is the address of a partner's primary contact; empty if it cannot be written to.
 func contactEmail(tx *store.Tx, of ID) (string, error) {
 	var email string
-	err := tx.Query(deciding, &email, `SELECT CASE WHEN i.email <> '' THEN i.email ELSE p.email END FROM prm_partners p
-		JOIN prm_users u ON u.id = p.contact_id JOIN prm_identities i ON i.id = u.identity_id WHERE p.id = ?`, of)
+	err := tx.Query(deciding, &email, `SELECT i.email FROM prm_partners p JOIN prm_users u ON u.id = p.contact_id
+		JOIN prm_identities i ON i.id = u.identity_id WHERE p.id = ?`, of)
 	return email, err
 }

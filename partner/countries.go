@@ -18,7 +18,7 @@ func (c *checks) country(path, code string) string {
 		return ""
 	}
 	upper := strings.ToUpper(code)
-	if len(upper) != 2 || strings.ContainsAny(upper, " \n") || !strings.Contains(strings.ReplaceAll(countries, "\n", " "), " "+upper+" ") {
+	if len(code) != 2 || strings.ContainsAny(upper, " \n") || !strings.Contains(strings.ReplaceAll(countries, "\n", " "), " "+upper+" ") {
 		c.add(path, "unknown_code", "must be an ISO 3166-1 alpha-2 country code", ErrUnknownCode)
 		return ""
 	}

@@ -28,23 +28,32 @@ func (d *Partners) Invite(ctx context.Context, a Agreement) (p Partner, err erro
 }
 
 func (r *Registry) addPartner(ctx context.Context, a Agreement, mode string) (p Partner, err error) {
-	if _, err := actorOf(ctx); err != nil {
+	verb := "partner." + mode
+	ask := Ask{Action: verb, Target: string(a.Parent), Keyed: a.Key != "", tree: addingLeaf}
+	found, err := r.repeated(ctx, ask, verb, a.Key, agreementDigest(a, false), func(tx *store.Tx, s *Standing, id string) error {
+		p, err = s.partner(tx, id)
+		p.Key, p.Replayed = a.Key, true
+		return err
+	})
+	if found || err != nil {
 		return p, err
 	}
-	ask := Ask{Action: "partner." + mode, Target: string(a.Parent), tree: addingLeaf}
 	if a, err = r.readyAgreement(ctx, a, mode); err != nil {
 		return p, r.withTaken(ctx, ask, err, a.Login, "")
 	}
 	err = r.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		fresh, key := tx.NewID("prt"), a.Key
-		id, replayed, err := once(tx, Vendor, "partner."+mode, &key, agreementDigest(a, false), fresh, func() error {
+		id, replayed, err := once(tx, Vendor, verb, &key, agreementDigest(a, false), fresh, func() error {
+			if err := s.Refusal(); err != nil {
+				return err
+			}
 			return r.insertPartner(tx, s, fresh, a, mode)
 		})
 		if err != nil {
 			return err
 		}
 		p, err = s.partner(tx, id)
-		p.Key = key
+		p.Key, p.Replayed = key, replayed
 		if err != nil || replayed {
 			return err
 		}
@@ -98,13 +107,14 @@ func errLoginTaken() *ValidationError {
 }
 
 func (r *Registry) newPartnerRow(tx *store.Tx, id string, a Agreement, mode string) (partnerRow, error) {
+	a.Phone = a.prepared.phone
 	checked, faults := r.opts.withoutHost().checkAgreement(a, mode)
 	if err := faults.err(); err != nil {
 		return partnerRow{}, err
 	}
 	row := partnerRow{
 		ID: id, State: "active", Version: 1, CreatedAt: tx.Now(), Name: a.Name, NameKey: nameKey(a.Name), Email: checked.Email,
-		Phone: a.prepared.phone, Locale: a.Locale, Currency: a.Currency, MoreCurrencies: joined(checked.MoreCurrencies),
+		Phone: checked.Phone, Locale: a.Locale, Currency: a.Currency, MoreCurrencies: joined(checked.MoreCurrencies),
 		Resell: has(checked.Capabilities, Resell), Build: has(checked.Capabilities, Build), Operate: has(checked.Capabilities, Operate),
 		ManagesSubPartners: a.ManagesSubPartners,
 	}
@@ -184,6 +194,34 @@ func once(tx *store.Tx, of ID, verb string, key *string, hash, id string, create
 		return "", true, ErrIdempotencyMismatch
 	}
 	return row.Result, true, nil
+}
+
+// repeated decides on a creating call before the cost of its callbacks and hashing, and answers one that repeats an earlier key: its
+// result stands even if a callback would fail now.
+func (r *Registry) repeated(ctx context.Context, ask Ask, verb, key, hash string, load func(*store.Tx, *Standing, string) error) (found bool, err error) {
+	var c checks
+	if c.key("key", key); c.err() != nil {
+		key = "" // its fault is told with the others
+	}
+	err = r.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		of := Vendor
+		if s.Home() != "" {
+			of = s.Of()
+		}
+		var rows []keyRow
+		q := tx.From(store.OfPartner(string(of)), keysTable).Where("verb = ? AND key = ?", verb, key)
+		if key == "" {
+			return nil
+		}
+		if err := tx.Find(q, &rows); err != nil || len(rows) == 0 {
+			return err
+		}
+		if found = true; rows[0].Hash != hash {
+			return ErrIdempotencyMismatch
+		}
+		return load(tx, s, rows[0].Result)
+	})
+	return found, err
 }
 
 // slowDownIfTaken counts how often a session has learnt that a log-in name exists, which nothing else tells it.

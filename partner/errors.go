@@ -50,6 +50,7 @@ var (
 	errSecretStored = fail.New(fail.Invalid, "a secret is never stored as it is")
 	errInHostTx     = fail.New(fail.Invalid, "not inside a host transaction")
 	errUnprepared   = fail.New(fail.Invalid, "inside a host transaction pass what Prepare returned: hashing and host callbacks run before it")
+	errCallback     = fail.New(fail.Invalid, "inside a host transaction a field that a host callback reads cannot be changed")
 	errChanged      = fail.New(fail.Conflict, "somebody changed it meanwhile: read it again")
 	errTooManyTaken = fail.New(fail.Unavailable, "too many taken names: try again in an hour")
 )
@@ -76,11 +77,21 @@ func (e *ValidationError) Error() string {
 // Is matches ErrInvalid, and no other kind even where the sentinel behind a field has one.
 func (e *ValidationError) Is(target error) bool { return target == ErrInvalid }
 
-// Unwrap gives the sentinels behind the fields.
+// Field returns the first fault of a field.
+func (e *ValidationError) Field(path string) (FieldError, bool) {
+	for _, f := range e.Fields {
+		if f.Path == path {
+			return f, true
+		}
+	}
+	return FieldError{}, false
+}
+
+// Unwrap gives the sentinels behind the fields, but those of another kind, which a host's Requirements may have put there.
 func (e *ValidationError) Unwrap() []error {
 	var list []error
 	for _, f := range e.Fields {
-		if f.Err != nil {
+		if kind := fail.KindOf(f.Err); f.Err != nil && (kind == nil || kind == ErrInvalid) {
 			list = append(list, f.Err)
 		}
 	}

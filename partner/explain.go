@@ -24,7 +24,7 @@ type Reason struct{ Code, Text string }
 //	license.define license.types license.grant license.revoke license.assign license.return license.read license.history license.mine
 //	license.verify
 //
-// target is the id the action is done to, empty where there is none (a new root partner, a list). [ErrUnknownCode] for another action.
+// target is the id the action is done to, empty where there is none (a new root partner, a list, the active project of a return). [ErrUnknownCode] for another action.
 func (d *Access) Explain(ctx context.Context, action, target string) (dec Decision, err error) {
 	defer wrap(&err, "explain")
 	if _, known := rules[action]; !known {
@@ -35,7 +35,7 @@ func (d *Access) Explain(ctx context.Context, action, target string) (dec Decisi
 		return dec, err
 	}
 	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
-		f, err := d.reg.readFacts(tx, a, target, locks{})
+		f, err := d.reg.readFacts(tx, a, Ask{Action: action, Target: target})
 		if err != nil {
 			return err
 		}

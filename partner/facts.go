@@ -13,6 +13,7 @@ type facts struct {
 	limits SessionLimits
 	actor  actor
 	target string // the id asked about; empty: none
+	active bool   // the target is the project switched into
 	factRows
 }
 
@@ -114,7 +115,7 @@ const (
 const factsJoins = ` FROM (SELECT 1 AS one) q LEFT JOIN {sessions} s ON s.token_hash = ? LEFT JOIN {identities} i ON i.id = s.identity_id
 	LEFT JOIN {users} u ON u.id = s.user_id LEFT JOIN {partners} p ON p.id = s.partner_id LEFT JOIN {accounts} own ON own.id = s.account_id
 	LEFT JOIN {accounts} act ON act.id = s.active_id LEFT JOIN {partners} l ON l.id = act.partner_id
-	LEFT JOIN {accounts} t ON t.id = COALESCE(NULLIF(?, 'active'), s.active_id) LEFT JOIN {partners} h ON h.id = COALESCE(t.partner_id, ?)`
+	LEFT JOIN {accounts} t ON t.id = CASE WHEN CAST(? AS INTEGER) = 1 THEN s.active_id ELSE ? END LEFT JOIN {partners} h ON h.id = COALESCE(t.partner_id, ?)`
 
 // factsPlain is the query without locks: each join is one look-up by primary key.
 var factsPlain = "SELECT " + factColumns + strings.NewReplacer("{sessions}", sessionsTable, "{identities}", identitiesTable, "{users}", usersTable,
@@ -144,15 +145,19 @@ var lockedJoins = strings.NewReplacer("{sessions}", "s0", "{identities}", "i0", 
 // deciding is the scope of the statement that reads what a decision needs; the decision makes the scope of all others.
 var deciding = store.Everything("reads what the decision about the caller's scope needs")
 
-// readFacts reads what there is to know about the actor and the target.
-func (r *Registry) readFacts(tx *store.Tx, a actor, target string, l locks) (facts, error) {
-	f := facts{now: tx.Now(), limits: r.opts.Session, actor: a, target: target}
-	if a.token == "" && target == "" { // the host, about nothing in particular
+// readFacts reads what there is to know about the actor and the target of ask.
+func (r *Registry) readFacts(tx *store.Tx, a actor, ask Ask) (facts, error) {
+	f := facts{now: tx.Now(), limits: r.opts.Session, actor: a, target: ask.Target, active: ask.Target == "" && rules[ask.Action].active}
+	if a.token == "" && ask.Target == "" { // the host, about nothing in particular
 		return f, nil
 	}
-	query, args := factsPlain, []any{a.token, target, target}
+	target := ask.Target
+	if !store.Plain(target) {
+		target = "" // names nothing; not every database would say so
+	}
+	query, args := factsPlain, []any{a.token, count(f.active), target, target}
 	if tx.Lock(sharing) != "" {
-		query, args = factsLocked(tx, l), []any{a.token, target, target, a.token, target, target}
+		query, args = factsLocked(tx, ask.locks()), []any{a.token, target, target, a.token, count(f.active), target, target}
 	}
 	err := tx.Query(deciding, &f.factRows, query, args...)
 	return f, err

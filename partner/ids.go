@@ -50,7 +50,7 @@ func HolderOf(id string) Holder {
 	return nil
 }
 
-// Secret is text that prints (with every verb), logs and marshals as [redacted], and that the database refuses to store. An untyped
+// Secret is text that prints (with every verb but %p), logs and marshals as [redacted], and that the database refuses to store. An untyped
 // constant converts by itself. Never keep one in an unexported field: fmt and slog print those raw.
 type Secret string
 
@@ -61,6 +61,36 @@ func (Secret) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
 
 // MarshalText implements encoding.TextMarshaler, which JSON, XML and slog use.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// bare prints a struct that holds a Secret, always by %v: for a verb that does not fit, fmt passes over the methods of what is inside.
+func bare(s fmt.State, v any) {
+	format := "%v"
+	switch {
+	case s.Flag('#'):
+		format = "%#v"
+	case s.Flag('+'):
+		format = "%+v"
+	}
+	_, _ = fmt.Fprintf(s, format, v)
+}
+
+// Format implements fmt.Formatter for every verb, so that none shows the Password.
+func (a Agreement) Format(s fmt.State, _ rune) {
+	type agreement Agreement
+	bare(s, agreement(a))
+}
+
+// Format implements fmt.Formatter for every verb.
+func (p Partner) Format(s fmt.State, _ rune) {
+	type partner Partner
+	bare(s, partner(p))
+}
+
+// Format implements fmt.Formatter for every verb, so that none shows the Password.
+func (p NewProject) Format(s fmt.State, _ rune) {
+	type project NewProject
+	bare(s, project(p))
+}
 
 // Value implements driver.Valuer and refuses.
 func (Secret) Value() (driver.Value, error) { return nil, errSecretStored }

@@ -19,6 +19,9 @@ func (d *Access) Login(ctx context.Context, login string, password Secret, sourc
 		return s, ErrBadCredentials // before it costs anything; no stored name or password is that long
 	}
 	key := loginKey(login)
+	if !store.Plain(key) { // no name is like that; the guess counts and costs as any other
+		key = digest(login)
+	}
 	identity, known, err := d.identity(ctx, key, source)
 	if err != nil {
 		return s, err
@@ -73,7 +76,7 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 			return err
 		}
 		st := &Standing{reg: d.reg}
-		if st.facts, err = d.reg.readFacts(tx, actor{token: row.TokenHash}, "", locks{}); err != nil {
+		if st.facts, err = d.reg.readFacts(tx, actor{token: row.TokenHash}, Ask{}); err != nil {
 			return err
 		}
 		if barred = st.barred(); barred != nil {

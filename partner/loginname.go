@@ -43,7 +43,11 @@ func (c *checks) login(path, login, email string) {
 	}
 }
 
+// notInLogin refuses what is no letter, digit or mark, and marks that nobody sees: two names would read the same.
 func notInLogin(r rune) bool {
+	if unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
+		return true
+	}
 	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune("._-+", r)
 }
 

@@ -2,6 +2,8 @@ package partner_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
 	"strings"
 	"sync"
@@ -17,19 +19,16 @@ import (
 type plainHasher struct{}
 
 func (plainHasher) Hash(_ context.Context, p []byte) (string, error) {
-	return "plain:" + string(reversed(p)), nil
+	return "plain:" + sum(p), nil
 }
 
 func (plainHasher) Verify(_ context.Context, hash string, p []byte) (ok, renew bool, err error) {
-	return hash == "plain:"+string(reversed(p)), false, nil
+	return hash == "plain:"+sum(p), false, nil
 }
 
-func reversed(b []byte) []byte {
-	out := make([]byte, len(b))
-	for i, c := range b {
-		out[len(b)-1-i] = c
-	}
-	return out
+func sum(p []byte) string {
+	s := sha256.Sum256(p)
+	return hex.EncodeToString(s[:])
 }
 
 // clock is a settable time.

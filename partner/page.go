@@ -58,7 +58,7 @@ type pageOf struct {
 
 // at reads the request for the list of that name and filter.
 func (r PageRequest) at(name string, filter ...any) (pageOf, error) {
-	p := pageOf{list: fmt.Sprintf("%s%q", name, filter)}
+	p := pageOf{list: fmt.Sprintf("%s%#v", name, filter)}
 	var err error
 	if p.limit, err = store.Limit(r.Limit); err != nil {
 		return p, err

@@ -40,7 +40,7 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 		o = o.withoutHost()
 	}
 	if store.Joined(d.reg.db) && o.Phones != nil && after.Phone != before.Phone {
-		return p, errUnprepared
+		return p, errCallback
 	}
 	checked, faults := o.checkAgreement(after, modeEdit)
 	if err := faults.err(); err != nil {
@@ -106,7 +106,19 @@ func (s *Standing) edit(tx *store.Tx, id ID, version int64, before, a Agreement,
 	if err := s.editContract(tx, id, before, a); err != nil {
 		return err
 	}
+	if before.Email != a.Email {
+		if err := followEmail(tx, id, before.Email, a.Email); err != nil {
+			return err
+		}
+	}
 	return s.Record(tx, "partner.edited", string(id), changed...)
+}
+
+// followEmail gives the primary contact the agreement's new address, unless it has one of its own. Nobody has proved the new one.
+func followEmail(tx *store.Tx, id ID, was, is string) error {
+	_, err := tx.Exec(deciding, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = FALSE, version = version + 1 WHERE email_key = ?
+		AND id = (SELECT u.identity_id FROM prm_users u JOIN prm_partners p ON p.contact_id = u.id WHERE p.id = ?)`, is, emailKey(is), emailKey(was), id)
+	return err
 }
 
 // editContract keeps the partner-wide contract in the main currency in step with the agreement.
@@ -189,6 +201,9 @@ func (d *Partners) SetContact(ctx context.Context, id ID, u UserID) (err error) 
 	defer wrap(&err, "set contact of %s", id)
 	return d.reg.Write(ctx, Ask{Action: "partner.set_contact", Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {
 		var user userRow
+		if !store.Plain(string(u)) {
+			return errNotHere
+		}
 		q := tx.From(store.OfPartner(string(id)), usersTable).Where("id = ? AND NOT disabled", u)
 		if err := tx.Take(q, &user, sharing); err != nil {
 			return err

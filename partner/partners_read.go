@@ -89,7 +89,7 @@ func (s *Standing) fill(tx *store.Tx, rows []partnerRow) (map[string]Partner, er
 			contracts[r.ID].into(&p)
 			p.Login = logins[r.ID]
 		} else {
-			p = Partner{ID: p.ID, State: p.State, Version: p.Version, Created: p.Created, Path: p.Path,
+			p = Partner{ID: p.ID, State: p.State, Created: p.Created, Path: p.Path,
 				Agreement: Agreement{Name: p.Name, Parent: p.Parent}}
 		}
 		list[r.ID] = p

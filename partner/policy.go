@@ -22,10 +22,25 @@ type rule struct {
 	admin   bool // a partner's admin, for his own organisation and what it manages
 	project bool // a project's delegated log-in, for itself
 	anybody bool // whoever has a live session, for itself
-	below   bool // reading: the organisations below as well
-	home    bool // never for an organisation below, managed or not
-	states  rightStates
+
+	on     subject // what the target is
+	needs  bool    // there must be a target
+	active bool    // without a target, it is the project the session has switched into
+	others bool    // the target is never the vendor's own organisation
+	below  bool    // reading: the organisations below as well
+	home   bool    // never for an organisation below, managed or not
+	works  bool    // new work: only under an organisation that is neither pending nor archived
+	states rightStates
 }
+
+// subject is the kind of thing an action is done to.
+type subject int
+
+const (
+	onPartner subject = iota
+	onAccount
+	onHolder // either
+)
 
 // rightStates are what the target account must be in.
 type rightStates int
@@ -33,6 +48,7 @@ type rightStates int
 const (
 	anyState   rightStates = iota
 	usable                 // not on its way out
+	enterable              // usable, and nothing blocks access
 	closable               // may begin to close
 	forMoves               // may take part in licence moves
 	suspension             // may be suspended or resumed
@@ -40,34 +56,34 @@ const (
 
 // rules is the matrix. An action that is not here does not exist.
 var rules = map[string]rule{
-	"partner.create":      {vendor: true},
-	"partner.invite":      {vendor: true},
+	"partner.create":      {vendor: true, others: true, works: true},
+	"partner.invite":      {vendor: true, others: true, works: true},
 	"partner.list":        {vendor: true, admin: true, below: true},
-	"partner.read":        {vendor: true, admin: true, below: true},
-	"partner.edit":        {vendor: true, admin: true},
-	"partner.move":        {vendor: true},
-	"partner.block":       {vendor: true},
-	"partner.set_contact": {vendor: true, admin: true},
-	"project.open":        {admin: true},
+	"partner.read":        {vendor: true, admin: true, needs: true, below: true},
+	"partner.edit":        {vendor: true, admin: true, needs: true},
+	"partner.move":        {vendor: true, needs: true, others: true},
+	"partner.block":       {vendor: true, needs: true, others: true},
+	"partner.set_contact": {vendor: true, admin: true, needs: true},
+	"project.open":        {admin: true, works: true},
 	"project.list":        {vendor: true, admin: true, project: true},
-	"project.read":        {vendor: true, admin: true, project: true},
-	"project.edit":        {admin: true, states: usable},
-	"project.password":    {admin: true, home: true, states: usable},
-	"project.close":       {admin: true, states: closable},
-	"project.suspend":     {vendor: true, states: suspension},
+	"project.read":        {vendor: true, admin: true, project: true, on: onAccount, needs: true},
+	"project.edit":        {admin: true, on: onAccount, needs: true, states: usable},
+	"project.password":    {admin: true, on: onAccount, needs: true, home: true, states: usable},
+	"project.close":       {admin: true, on: onAccount, needs: true, states: closable},
+	"project.suspend":     {vendor: true, on: onAccount, needs: true, states: suspension},
 	"access.session":      {anybody: true},
-	"access.switch":       {admin: true, states: usable},
+	"access.switch":       {admin: true, on: onAccount, needs: true, states: enterable},
 	"access.password":     {anybody: true},
-	"activity.read":       {vendor: true, admin: true, project: true},
+	"activity.read":       {vendor: true, admin: true, project: true, on: onHolder},
 	"activity.deliveries": {vendor: true},
 	"license.define":      {vendor: true},
 	"license.types":       {vendor: true, admin: true, project: true, anybody: true},
-	"license.grant":       {vendor: true},
-	"license.revoke":      {vendor: true},
-	"license.assign":      {admin: true, states: forMoves},
-	"license.return":      {admin: true, states: forMoves},
-	"license.read":        {vendor: true, admin: true, project: true},
-	"license.history":     {vendor: true, admin: true},
+	"license.grant":       {vendor: true, needs: true, others: true, works: true},
+	"license.revoke":      {vendor: true, on: onHolder, needs: true},
+	"license.assign":      {admin: true, on: onAccount, needs: true, works: true, states: forMoves},
+	"license.return":      {admin: true, on: onAccount, active: true, works: true, states: forMoves},
+	"license.read":        {vendor: true, admin: true, project: true, on: onHolder, needs: true},
+	"license.history":     {vendor: true, admin: true, on: onHolder, needs: true},
 	"license.mine":        {anybody: true},
 	"license.verify":      {vendor: true},
 }
@@ -188,9 +204,13 @@ func (f facts) visible(r rule) step {
 
 func (f facts) sees(r rule) bool {
 	switch {
-	case f.target == "" || f.target == ActiveProject && f.Active.ID == "":
-		return true
+	case f.active && f.Active.ID == "":
+		return true // the session has not switched: the call itself says so
+	case f.target == "" && !f.active:
+		return !r.needs
 	case f.Holder.ID == "" || f.Account.State == "deleted":
+		return false
+	case r.on == onAccount && f.Account.ID == "" || r.on == onPartner && f.Account.ID != "":
 		return false
 	case f.actor.host != "":
 		return true
@@ -210,10 +230,11 @@ func (f facts) isBelow() bool {
 // right looks the actor up in the matrix row.
 func (f facts) right(r rule) step {
 	switch {
+	case f.actor.host != "" && !r.vendor:
+		return no(errNotAllowed, "right", "this is for partner users")
+	case f.actor.host != "" && r.others && f.Holder.ID == string(Vendor):
+		return no(errNotAllowed, "right", "the vendor's own organisation is no partner")
 	case f.actor.host != "":
-		if !r.vendor {
-			return no(errNotAllowed, "right", "this is for partner users")
-		}
 		return step{}
 	case r.anybody && f.target == "":
 		return step{}
@@ -237,15 +258,14 @@ func (f facts) right(r rule) step {
 // partnerState refuses what the target's organisation is not in a state for: work under one that is not active, and new projects
 // without the capability.
 func (f facts) partnerState(action string, r rule) step {
-	works := action == "project.open" || r.states == forMoves || action == "license.grant"
 	p := f.Holder
 	if p.ID == "" && f.actor.host == "" {
 		p = f.Partner
 	}
 	switch {
-	case !works || p.ID == "":
+	case !r.works || p.ID == "":
 		return step{}
-	case (p.State == "pending" || p.State == "expired") && action != "license.grant":
+	case (p.State == "pending" || p.State == "expired") && f.actor.host == "":
 		return no(ErrPending, "partner", "the partner has not accepted its invitation yet")
 	case p.State == "archived" || p.State == "tombstoned":
 		return no(&BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived")
@@ -263,6 +283,8 @@ func (f facts) accountState(r rule) step {
 	}
 	leaving := a.State == "closing" || a.State == "deleting"
 	switch {
+	case a.Blocks != 0 && r.states == enterable:
+		return no(&BlockedError{Reasons: a.reasons()}, "state", "access to the project is blocked")
 	case leaving && (r.states == closable || r.states == suspension):
 		return no(ErrBadTransition, "state", "the project is closing already")
 	case leaving:

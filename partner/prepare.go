@@ -2,7 +2,7 @@ package partner
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -17,7 +17,7 @@ type preparedAgreement struct {
 
 // Prepare does what Create must do outside a transaction: host callbacks and hashing. It returns the agreement to pass to Create on
 // the Registry that In gives; changing it afterwards makes that call refuse. Without a password it prepares for Invite. Outside a host
-// transaction nobody needs it: Create and Invite prepare by themselves.
+// transaction nobody needs it, Create and Invite prepare by themselves; but it is also a way to check an agreement without writing it.
 func (d *Partners) Prepare(ctx context.Context, a Agreement) (prepared Agreement, err error) {
 	defer wrap(&err, "prepare partner")
 	if store.Joined(d.reg.db) {
@@ -73,16 +73,12 @@ func agreementDigest(a Agreement, withPassword bool) string {
 	secret := ""
 	if withPassword {
 		secret = digest(string(a.Password))
+		a.Parent = "" // needs no preparing, and may be made in the same transaction
 	}
-	a.Password, a.Key, a.prepared = "", "", nil
-	return contentDigest(secret, a)
+	from, until := store.At(a.ContractPeriod.From), store.At(a.ContractPeriod.Until)
+	a.Password, a.Key, a.prepared, a.ContractPeriod = "", "", nil, Period{} // JSON has no form for every time that the period may have
+	return contentDigest(secret, a, from, until)
 }
 
-// contentDigest names any content that marshals.
-func contentDigest(parts ...any) string {
-	text, err := json.Marshal(parts)
-	if err != nil { // only for types without a JSON form, of which no caller has one
-		return digest(err.Error())
-	}
-	return digest(string(text))
-}
+// contentDigest names any content made of texts, numbers and flags.
+func contentDigest(parts ...any) string { return digest(fmt.Sprintf("%#v", parts)) }

@@ -48,26 +48,34 @@ type Account struct {
 	Region  string   // fixed when it opened
 	Version int64
 	Created time.Time
-	Project *NewProject // as it stands; Password is always empty, Key too but in what OpenProject returns
+	// Replayed tells that OpenProject saw the key before: this is what it made then, as it stands now.
+	Replayed bool
+	Project  *NewProject // as it stands; Password is always empty, Key too but in what OpenProject returns
 }
 
 // AccountFilter narrows List; the zero value is everything in scope.
 type AccountFilter struct{ Partner ID }
 
 // OpenProject opens a project with its delegated log-in; for partner users, of partners with [Operate]. *[ValidationError] with every
-// failing field ("taken" for name or login, "no_region" with [ErrNoRegion]), [ErrPending], [ErrUnavailable] if Options.Regions fails.
+// failing field ("taken" for name or login, which a closing project keeps, "no_region" with [ErrNoRegion]), [ErrPending], [ErrUnavailable] if Options.Regions fails.
 func (d *Accounts) OpenProject(ctx context.Context, p NewProject) (a Account, err error) {
 	defer wrap(&err, "open project")
-	if _, err := actorOf(ctx); err != nil {
+	ask := Ask{Action: "project.open", Target: string(p.Partner), Keyed: p.Key != ""}
+	found, err := d.reg.repeated(ctx, ask, ask.Action, p.Key, projectDigest(p, false), func(tx *store.Tx, s *Standing, id string) error {
+		if a, err = s.account(tx, id); err == nil {
+			a.Project.Key, a.Replayed = p.Key, true
+		}
+		return err
+	})
+	if found || err != nil {
 		return a, err
 	}
-	ask := Ask{Action: "project.open", Target: string(p.Partner), Keyed: p.Key != ""}
 	if p, err = d.reg.readyProject(ctx, p); err != nil {
 		return a, d.reg.slowDownIfTaken(ctx, d.reg.withTaken(ctx, ask, err, p.Login, p.Name))
 	}
 	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		fresh, key := tx.NewID("acc"), p.Key
-		id, _, err := once(tx, s.Of(), "project.open", &key, projectDigest(p, false), fresh, func() error {
+		id, replayed, err := once(tx, s.Of(), ask.Action, &key, projectDigest(p, false), fresh, func() error {
 			if err := s.Refusal(); err != nil {
 				return err
 			}
@@ -77,7 +85,7 @@ func (d *Accounts) OpenProject(ctx context.Context, p NewProject) (a Account, er
 			return err
 		}
 		if a, err = s.account(tx, id); err == nil {
-			a.Project.Key = key
+			a.Project.Key, a.Replayed = key, replayed
 		}
 		return err
 	})
@@ -120,13 +128,17 @@ func errNameTaken() *ValidationError {
 	return &ValidationError{Fields: []FieldError{{Path: "name", Code: "taken", Message: "another project of the partner has this name"}}}
 }
 
-// noteTaken adds the faults that only the database knows, so that they come together; the unique indexes decide races.
+// noteTaken adds the faults that only the database knows, so that they come together; the unique indexes decide races. An empty name
+// is not looked up.
 func (s *Standing) noteTaken(tx *store.Tx, c *checks, login, project string) error {
+	if err := s.mayAskForNames(tx); err != nil {
+		return err
+	}
 	var n int64
 	if err := tx.Query(deciding, &n, "SELECT count(*) FROM prm_identities WHERE login_key = ?", loginKey(login)); err != nil {
 		return err
 	}
-	if n > 0 {
+	if n > 0 && login != "" {
 		c.fields = append(c.fields, errLoginTaken().Fields...)
 	}
 	if project == "" {
@@ -141,11 +153,18 @@ func (s *Standing) noteTaken(tx *store.Tx, c *checks, login, project string) err
 	return nil
 }
 
-// withTaken completes a ValidationError with the names that are taken, for an actor who may know.
+// withTaken completes a ValidationError with the names that are taken, for an actor who may know. A name with a fault of its own is
+// not looked up.
 func (r *Registry) withTaken(ctx context.Context, ask Ask, err error, login, project string) error {
 	var v *ValidationError
 	if !errors.As(err, &v) {
 		return err
+	}
+	if _, faulty := v.Field("login"); faulty {
+		login = ""
+	}
+	if _, faulty := v.Field("name"); faulty {
+		project = ""
 	}
 	c := checks{fields: slices.Clone(v.Fields)}
 	if denied := r.Read(ctx, ask, func(tx *store.Tx, s *Standing) error { return s.noteTaken(tx, &c, login, project) }); denied != nil {

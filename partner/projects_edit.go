@@ -69,7 +69,7 @@ func (r *Registry) checkProjectEdit(ctx context.Context, region string, before, 
 	}
 	moved := after.Country != before.Country && r.opts.Regions != nil
 	if store.Joined(r.db) && (moved || o.Phones != nil && after.Phone != before.Phone) {
-		return preparedProject{}, errUnprepared
+		return preparedProject{}, errCallback
 	}
 	ready, faults := o.checkProject(after)
 	if err := faults.err(); err != nil {

@@ -16,7 +16,7 @@ type Session struct {
 	Principal string // usr_…, or acc_… for a project's delegated log-in
 	Partner   ID
 	Account   AccountID // of a project's delegated log-in
-	Region    string    // of that project
+	Region    string    // of the project it works in, that one or the one switched into, when the session was read
 	Expires   time.Time // at the latest; idle sessions end before
 	token     *string   // a pointer: fmt prints an address, not the token
 }
@@ -34,6 +34,8 @@ func (f facts) session(token string) Session {
 	s := Session{ID: f.Session.ID, Principal: f.name(), Partner: ID(f.Partner.ID), Expires: f.Session.EndsAt.Time(), token: &token}
 	if f.isProject() {
 		s.Account, s.Region = AccountID(f.Own.ID), f.Own.Region
+	} else {
+		s.Region = f.Active.Region
 	}
 	return s
 }
@@ -144,6 +146,9 @@ func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error
 	})
 	if err != nil {
 		return err
+	}
+	if len(old) > maxPassword {
+		return ErrBadCredentials
 	}
 	var c checks
 	c.password("new", new)

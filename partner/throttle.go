@@ -91,6 +91,22 @@ func (g guess) forgive(tx *store.Tx) error {
 	return err
 }
 
+// mayAskForNames refuses a session that has learnt too many names to exist, whatever name it asks for now: the answer to a free one
+// would tell as much.
+func (s *Standing) mayAskForNames(tx *store.Tx) error {
+	if s.IsVendor() {
+		return nil
+	}
+	var n int64
+	err := tx.Query(deciding, &n, "SELECT count(*) FROM prm_throttles WHERE key = ? AND failures >= ? AND next_at > ?", takenKey(s.facts), takenPerHour, tx.Now())
+	if err == nil && n > 0 {
+		err = errTooManyTaken
+	}
+	return err
+}
+
+func takenKey(f facts) string { return "t:" + digest(f.name()) }
+
 // countTaken counts how many log-in names a session has learnt to exist; past twenty an hour it learns no more. The vendor may know all.
 func (r *Registry) countTaken(ctx context.Context, found error) error {
 	a, err := actorOf(ctx)
@@ -98,11 +114,11 @@ func (r *Registry) countTaken(ctx context.Context, found error) error {
 		return found
 	}
 	err = store.InTx(ctx, r.db, func(tx *store.Tx) error {
-		f, err := r.readFacts(tx, a, "", locks{})
+		f, err := r.readFacts(tx, a, Ask{})
 		if err != nil {
 			return err
 		}
-		key := "t:" + digest(f.name())
+		key := takenKey(f)
 		if _, err := tx.InsertNew(&throttleRow{Key: key, NextAt: tx.Now().Add(time.Hour), UpdatedAt: tx.Now()}); err != nil {
 			return err
 		}

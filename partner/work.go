@@ -23,12 +23,8 @@ type Ask struct {
 	// Keyed says that the call may be a repetition, whose answer stands whatever the state of things is now: what only the state
 	// forbids is left to [Standing.Refusal].
 	Keyed bool
-
-	tree string // the lock on the tree that the call needs, before any row
+	tree  string // the lock on the tree that the call needs, before any row
 }
-
-// ActiveProject is the Target that stands for the project the session has switched into, if it has.
-const ActiveProject = "active"
 
 // Write runs one mutation for a sibling room: one transaction, in which the actor in ctx is allowed what is asked or the call
 // refused. What the decision rests on is held until the transaction ends. Code outside this module cannot name a store.Tx.
@@ -75,7 +71,7 @@ func (r *Registry) allow(tx *store.Tx, ask Ask) (*Standing, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.readFacts(tx, a, ask.Target, ask.locks())
+	f, err := r.readFacts(tx, a, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -145,9 +141,8 @@ func (s *Standing) Working() (Holder, ID, error) {
 	case s.Lender.ID != s.facts.Partner.ID && !(s.facts.Partner.ManagesSubPartners && strings.HasPrefix(s.Lender.Path, s.facts.Partner.Path)):
 		return nil, "", errNotHere
 	}
-	switch s.Active.State {
-	case "closing", "deleting", "deleted":
-		return nil, "", &BlockedError{Reasons: s.Active.reasons()}
+	if s.facts.Active.Blocks != 0 || s.facts.Active.State == "deleting" || s.facts.Active.State == "deleted" {
+		return nil, "", &BlockedError{Reasons: s.facts.Active.reasons()}
 	}
 	return AccountID(s.Active.ID), ID(s.Lender.ID), nil
 }

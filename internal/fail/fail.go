@@ -25,8 +25,12 @@ func Kinds() []error {
 // the kind's word behind every message.
 func New(kind error, msg string) error { return &failure{kind: kind, msg: msg} }
 
-// Because makes an error of a kind that keeps its cause for errors.Is and errors.As; cause may be nil.
+// Because makes an error of a kind that keeps its cause for errors.Is and errors.As; cause may be nil. Of a cause that has a kind of its
+// own only the text is kept: an error has one kind.
 func Because(kind error, msg string, cause error) error {
+	if cause != nil && KindOf(cause) != nil {
+		cause = errors.New(cause.Error())
+	}
 	return &failure{kind: kind, msg: msg, cause: cause}
 }
 

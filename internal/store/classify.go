@@ -22,6 +22,7 @@ var (
 	ErrImmutable = fail.New(fail.Refused, "append-only")                    // our triggers
 	ErrNoRow     = fail.New(fail.NotFound, "not found")                     // nothing in scope
 	ErrAgain     = fail.New(fail.Conflict, "another transaction was first") // serialization, deadlock, lock
+	errText      = fail.New(fail.Invalid, "text that the database cannot hold")
 	errTxDone    = fail.New(fail.Invalid, "the transaction has already ended")
 	errGone      = fail.New(fail.Unavailable, "the database cannot be reached")
 	errBroken    = fail.New(fail.Unavailable, "the database refused the statement")
@@ -82,6 +83,8 @@ func bySQLState(err error) error {
 		return ErrCheck
 	case state == refusedState:
 		return ErrImmutable
+	case state == "22021", state == "22P05":
+		return errText
 	case state == "40001", state == "40P01", state == "55P03":
 		return ErrAgain
 	case len(state) == 5 && (state[:2] == "08" || state[:3] == "57P"):

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"gorm.io/gorm"
@@ -45,11 +47,14 @@ func ParseCursor(s, list string) (p Place, started bool, err error) {
 		return Place{}, false, nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(b) < 17 || b[0] != cursorVersion || string(b[1:9]) != string(listHash(list)) {
+	if err != nil || len(b) < 17 || b[0] != cursorVersion || string(b[1:9]) != string(listHash(list)) || !Plain(string(b[17:])) {
 		return Place{}, false, ErrCursor
 	}
 	return Place{Micros(binary.BigEndian.Uint64(b[9:17])), string(b[17:])}, true, nil
 }
+
+// Plain tells whether every database can hold s as text: valid UTF-8 without NUL.
+func Plain(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 func listHash(list string) []byte {
 	sum := sha256.Sum256([]byte(list))

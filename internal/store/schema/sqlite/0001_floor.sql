@@ -257,7 +257,8 @@ CREATE TRIGGER prm_ledger_transfers_no_replace BEFORE INSERT ON prm_ledger_trans
   WHEN EXISTS (SELECT 1 FROM prm_ledger_transfers WHERE id = NEW.id)
 BEGIN SELECT RAISE(ABORT, 'table prm_ledger_transfers is append-only'); END;
 CREATE TRIGGER prm_ledger_transfers_one_key BEFORE INSERT ON prm_ledger_transfers
-  WHEN EXISTS (SELECT 1 FROM prm_ledger_transfers WHERE partner_id = NEW.partner_id AND verb = NEW.verb AND key = NEW.key)
+  WHEN NOT EXISTS (SELECT 1 FROM prm_ledger_transfers WHERE id = NEW.id)
+  AND EXISTS (SELECT 1 FROM prm_ledger_transfers WHERE partner_id = NEW.partner_id AND verb = NEW.verb AND key = NEW.key)
 BEGIN SELECT RAISE(IGNORE); END;
 
 INSERT INTO prm_partners (id, path, depth, state, version, created_at, name, name_key, email, phone, locale, currency, more_currencies,

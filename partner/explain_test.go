@@ -1,0 +1,370 @@
+package partner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/partnerkit/partnerkit/license"
+	"github.com/partnerkit/partnerkit/partner"
+)
+
+// asked is a real call for each action, on a target that may be empty; it runs in a host transaction that is rolled back.
+type asked struct {
+	targets string // "none", "partner", "account", "both", with "?" where none is a target as well
+	call    func(x *explaining, r rooms, ctx context.Context, target string) error
+}
+
+type explaining struct {
+	*world
+	prepared map[string]partner.Agreement  // by parent
+	projects map[string]partner.NewProject // by partner
+}
+
+func (x *explaining) version(table, id string) (n int64) {
+	x.must(x.db.Raw("SELECT version FROM "+table+" WHERE id = ?", id).Scan(&n).Error)
+	return n
+}
+
+func second[T any](_ T, err error) error { return err }
+
+var askedActions = map[string]asked{
+	"partner.create": {"partner?", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Partners.Create(ctx, x.prepared[target]))
+	}},
+	"partner.invite": {"partner?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		a := agreement("explained-invited")
+		a.Password, a.Parent = "", partner.ID(target)
+		return second(r.reg.Partners.Invite(ctx, a))
+	}},
+	"partner.list": {"partner?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Partners.List(ctx, partner.PartnerFilter{Under: partner.ID(target)}, partner.PageRequest{}))
+	}},
+	"partner.read": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Partners.Get(ctx, partner.ID(target)))
+	}},
+	"partner.edit": {"partner", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Partners.Edit(ctx, partner.ID(target), x.version("prm_partners", target), func(a *partner.Agreement) { a.Name = "X" }))
+	}},
+	"partner.move": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Partners.MoveUnder(ctx, partner.ID(target), "")
+	}},
+	"partner.block": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Partners.Block(ctx, partner.ID(target), true)
+	}},
+	"partner.set_contact": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Partners.SetContact(ctx, partner.ID(target), partner.UserID("usr_of_"+target))
+	}},
+	"project.open": {"partner?", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Accounts.OpenProject(ctx, x.projects[target]))
+	}},
+	"project.list": {"partner?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Accounts.List(ctx, partner.AccountFilter{Partner: partner.ID(target)}, partner.PageRequest{}))
+	}},
+	"project.read": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Accounts.Get(ctx, partner.AccountID(target)))
+	}},
+	"project.edit": {"account", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Accounts.EditProject(ctx, partner.AccountID(target), x.version("prm_accounts", target),
+			func(p *partner.NewProject) { p.Company = "X" }))
+	}},
+	"project.password": {"account", func(x *explaining, _ rooms, ctx context.Context, target string) error {
+		return x.reg.Accounts.SetProjectPassword(ctx, partner.AccountID(target), "short") // refused for its input, behind the decision
+	}},
+	"project.close": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Accounts.Close(ctx, partner.AccountID(target)))
+	}},
+	"project.suspend": {"account", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		if rowsIn(x.t, x.db, "prm_accounts WHERE id = ? AND state = 'suspended'", target) == 1 {
+			return r.reg.Accounts.Resume(ctx, partner.AccountID(target))
+		}
+		return r.reg.Accounts.Suspend(ctx, partner.AccountID(target))
+	}},
+	"access.session": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error { return r.reg.Access.Logout(ctx) }},
+	"access.switch": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Access.SwitchTo(ctx, partner.AccountID(target))
+	}},
+	"access.password": {"none", func(x *explaining, _ rooms, ctx context.Context, _ string) error {
+		return x.reg.Access.ChangePassword(ctx, password, "short")
+	}},
+	"activity.read": {"both?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		f := partner.EventFilter{Partner: partner.ID(target)}
+		if strings.HasPrefix(target, "acc_") {
+			f = partner.EventFilter{Account: partner.AccountID(target)}
+		}
+		return second(r.reg.Activity.List(ctx, f, partner.PageRequest{}))
+	}},
+	"activity.deliveries": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
+		return second(r.reg.Activity.Deliveries(ctx, partner.PageRequest{}))
+	}},
+	"license.define": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
+		return r.seats.Define(ctx, license.Type{SKU: "desk", Name: "Desk"})
+	}},
+	"license.types": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error { return second(r.seats.Types(ctx)) }},
+	"license.grant": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.seats.Grant(ctx, partner.ID(target), "seat", 1))
+	}},
+	"license.revoke": {"both", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.seats.Revoke(ctx, partner.HolderOf(target), "seat", 1))
+	}},
+	"license.assign": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.seats.Assign(ctx, partner.AccountID(target), "seat", 1))
+	}},
+	"license.return": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
+		return second(r.seats.Return(ctx, "seat", 1))
+	}},
+	"license.read": {"both", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.seats.Balance(ctx, partner.HolderOf(target), "seat"))
+	}},
+	"license.history": {"both", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.seats.History(ctx, partner.HolderOf(target), "seat", partner.PageRequest{}))
+	}},
+	"license.mine":   {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error { return second(r.seats.Mine(ctx)) }},
+	"license.verify": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error { return second(r.seats.Verify(ctx)) }},
+}
+
+// refusedAccess tells whether err is about access: who may, what there is, and what its state allows. The licences of a pool that the
+// session does not work in are not.
+func refusedAccess(err error) bool {
+	for _, access := range []error{partner.ErrForbidden, partner.ErrNotFound, partner.ErrBadTransition} {
+		if errors.Is(err, access) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestBEY02_ExplainEqualsDecision asks Explain and then the real call, for every action, actor and target of random worlds.
+func TestBEY02_ExplainEqualsDecision(t *testing.T) {
+	for seed := range uint64(2) {
+		each(t, func(w *world) {
+			x := &explaining{w, map[string]partner.Agreement{}, map[string]partner.NewProject{}}
+			actors, partners, accounts := x.randomWorld(rand.New(rand.NewPCG(seed, 5)))
+			for action, a := range askedActions {
+				for _, target := range targetsOf(a.targets, partners, accounts) {
+					if action == "partner.set_contact" && target == string(partner.Vendor) {
+						continue // it has no users yet
+					}
+					for who, ctx := range actors {
+						x.compare(who, ctx, action, target, a)
+					}
+				}
+			}
+		})
+	}
+}
+
+func targetsOf(kind string, partners, accounts []string) (list []string) {
+	name, optional := strings.CutSuffix(kind, "?")
+	switch name {
+	case "none":
+		return []string{""}
+	}
+	if optional {
+		list = append(list, "")
+	}
+	if name != "account" {
+		list = append(append(list, partners...), string(partner.Vendor), "prt_nobody")
+	}
+	if name != "partner" {
+		list = append(append(list, accounts...), "acc_nobody")
+	}
+	return list
+}
+
+func (x *explaining) compare(who string, ctx context.Context, action, target string, a asked) {
+	x.t.Helper()
+	dec, err := x.reg.Access.Explain(ctx, action, target)
+	x.must(err)
+	var answer error
+	if err := x.inHost(errRollBack, func(_ *gorm.DB, r rooms) error { answer = a.call(x, r, ctx, target); return nil }); !errors.Is(err, errRollBack) {
+		x.t.Fatal(err)
+	}
+	if answer != nil && len(kindsOf(answer)) != 1 {
+		x.t.Errorf("%v is of the kinds %v", answer, kindsOf(answer))
+	}
+	if len(dec.Reasons) == 0 || dec.Allowed == refusedAccess(answer) {
+		x.t.Errorf("%s on %q by %s: Explain says %v %v, the call answered %v", action, target, who, dec.Allowed, dec.Reasons, answer)
+	}
+}
+
+// randomWorld makes a tree of partners with projects, logs everybody in, and then does things to some of them.
+func (x *explaining) randomWorld(r *rand.Rand) (actors map[string]context.Context, partners, accounts []string) {
+	actors = map[string]context.Context{"the host": x.vendor}
+	x.must(x.seats.Define(x.vendor, license.Type{SKU: "seat", Name: "Seat"}))
+	for i := range 6 {
+		login := fmt.Sprintf("p%d", i)
+		p, me := x.partner(login, func(a *partner.Agreement) {
+			a.ManagesSubPartners = r.IntN(2) == 0
+			if i > 0 && r.IntN(4) > 0 {
+				a.Parent = partner.ID(partners[r.IntN(len(partners))])
+			}
+		})
+		actors[login], partners = me, append(partners, string(p.ID))
+		x.addUser(p.ID, "usr_of_"+string(p.ID)) // for set_contact; the first one may be disabled
+		a := x.project(me, login+"-project")
+		actors[a.Project.Login], accounts = x.login(a.Project.Login), append(accounts, string(a.ID))
+		if i%2 == 0 {
+			x.must(second(x.seats.Grant(x.vendor, p.ID, "seat", 5)))
+			x.must(x.reg.Access.SwitchTo(me, a.ID))
+		}
+	}
+	actors["a logged out"] = x.login("p0")
+	x.must(x.reg.Access.Logout(actors["a logged out"]))
+	for _, parent := range append(slices.Clone(partners), "", string(partner.Vendor), "prt_nobody") {
+		a, p := agreement("explained-new"), newProject("explained-project")
+		a.Parent, p.Partner = partner.ID(parent), partner.ID(parent)
+		var err error
+		x.prepared[parent], err = x.reg.Partners.Prepare(x.vendor, a)
+		x.must(err)
+		x.projects[parent], err = x.reg.Accounts.Prepare(x.vendor, p)
+		x.must(err)
+	}
+	x.disturb(r, partners, accounts)
+	return actors, partners, accounts
+}
+
+func (x *explaining) disturb(r *rand.Rand, partners, accounts []string) {
+	one := func(list []string) string { return list[r.IntN(len(list))] }
+	x.must(x.reg.Partners.Block(x.vendor, partner.ID(one(partners)), r.IntN(2) == 0))
+	x.must(x.reg.Partners.BlockUsers(x.vendor, partner.ID(one(partners)), r.IntN(2) == 0))
+	dead := partner.ID(one(partners))
+	x.must(x.reg.Partners.Block(x.vendor, dead, false))
+	x.must(x.reg.Partners.Unblock(x.vendor, dead))
+	x.must(x.reg.Accounts.Suspend(x.vendor, partner.AccountID(accounts[0])))
+	for _, change := range []string{"state = 'archived'", "state = 'pending'", "operate = FALSE"} {
+		tamper(x.t, x.db, "UPDATE prm_partners SET "+change+" WHERE id = ?", one(partners))
+	}
+	for state, bits := range map[string]int{"closing": 4, "deleting": 12, "deleted": 0} {
+		if r.IntN(2) == 0 {
+			tamper(x.t, x.db, "UPDATE prm_accounts SET state = ?, blocks = ?, epoch = epoch + 1 WHERE id = ?", state, bits, accounts[1+r.IntN(5)])
+		}
+	}
+	tamper(x.t, x.db, "UPDATE prm_users SET disabled = TRUE WHERE partner_id = ? AND id NOT LIKE 'usr_of%'", one(partners))
+}
+
+// TestBEY02_EveryActionIsTold: Explain knows the actions of the test above and no other word.
+func TestBEY02_EveryActionIsTold(t *testing.T) {
+	each(t, func(w *world) {
+		for _, action := range slices.Sorted(maps.Keys(askedActions)) {
+			if _, err := w.reg.Access.Explain(w.vendor, action, ""); err != nil {
+				w.t.Errorf("%s: %v", action, err)
+			}
+		}
+		for _, action := range []string{"", "partner", "partner.delete", "PARTNER.READ", "\x00"} {
+			_, err := w.reg.Access.Explain(w.vendor, action, "")
+			wants(w.t, "action "+action, err, partner.ErrUnknownCode)
+		}
+		for what, ctx := range map[string]context.Context{"nobody": context.Background(),
+			"a host without a name": partner.AsVendor(context.Background(), " "),
+			"an empty session":      partner.WithSession(context.Background(), partner.Session{})} {
+			_, err := w.reg.Access.Explain(ctx, "partner.list", "")
+			wants(w.t, what, err, partner.ErrForbidden)
+			_, err = w.reg.Partners.List(ctx, partner.PartnerFilter{}, partner.PageRequest{})
+			wants(w.t, what, err, partner.ErrForbidden)
+		}
+	})
+}
+
+// TestBEY02_AnIDOfAnotherKindIsNotFound gives verbs ids that name nothing of their kind: a partner's for an account, words, bytes that no
+// id has.
+func TestBEY02_AnIDOfAnotherKindIsNotFound(t *testing.T) {
+	each(t, func(w *world) {
+		p, me := w.partner("acme")
+		a := w.project(me, "acme-project")
+		w.stock(p.ID, "seat", 10)
+		for _, switched := range []bool{false, true} {
+			if switched {
+				w.must(w.reg.Access.SwitchTo(me, a.ID))
+			}
+			before := dump(w.t, w.db)
+			for _, id := range []partner.AccountID{partner.AccountID(p.ID), "active", "none", "x", "acc_\x00", "\xff"} {
+				verbs := w.accountVerbs(me, id)
+				if id == partner.AccountID(p.ID) { // as a holder it is the pool
+					delete(verbs, "Balance")
+				}
+				w.allNotFound(fmt.Sprintf("%q, switched %v", string(id), switched), verbs)
+			}
+			for _, id := range []partner.ID{partner.ID(a.ID), "active", "none", "prt_\x00", "\xff"} {
+				w.allNotFound(fmt.Sprintf("%q, switched %v", string(id), switched), w.partnerVerbs(me, id, p.Contact))
+			}
+			if left := differing(before, dump(w.t, w.db)); len(left) > 0 {
+				w.t.Errorf("ids of nothing, switched %v, changed %v", switched, left)
+			}
+		}
+	})
+}
+
+func (w *world) allNotFound(what string, verbs map[string]func() error) {
+	w.t.Helper()
+	for _, verb := range slices.Sorted(maps.Keys(verbs)) {
+		if err := calm(verbs[verb]); !errors.Is(err, partner.ErrNotFound) {
+			w.t.Errorf("%s of %s: %v, want not found", verb, what, err)
+		}
+	}
+}
+
+// calm turns a panic into an error.
+func calm(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return f()
+}
+
+func (w *world) accountVerbs(me context.Context, id partner.AccountID) map[string]func() error {
+	return map[string]func() error{
+		"Get":          func() error { return second(w.reg.Accounts.Get(me, id)) },
+		"PreviewClose": func() error { return second(w.reg.Accounts.PreviewClose(me, id)) },
+		"Close":        func() error { return second(w.reg.Accounts.Close(me, id)) },
+		"SwitchTo":     func() error { return w.reg.Access.SwitchTo(me, id) },
+		"EditProject": func() error {
+			return second(w.reg.Accounts.EditProject(me, id, 1, func(p *partner.NewProject) { p.Company = "X" }))
+		},
+		"SetProjectPassword": func() error { return w.reg.Accounts.SetProjectPassword(me, id, "another password") },
+		"Suspend":            func() error { return w.reg.Accounts.Suspend(w.vendor, id) },
+		"Assign":             func() error { return second(w.seats.Assign(me, id, "seat", 1)) },
+		"Balance":            func() error { return second(w.seats.Balance(me, id, "seat")) },
+		"Activity.List": func() error {
+			return second(w.reg.Activity.List(me, partner.EventFilter{Account: id}, partner.PageRequest{}))
+		},
+	}
+}
+
+func (w *world) partnerVerbs(me context.Context, id partner.ID, contact partner.UserID) map[string]func() error {
+	return map[string]func() error{
+		"Get": func() error { return second(w.reg.Partners.Get(me, id)) },
+		"Edit": func() error {
+			return second(w.reg.Partners.Edit(me, id, 1, func(a *partner.Agreement) { a.Name = "X" }))
+		},
+		"Block":      func() error { return w.reg.Partners.Block(w.vendor, id, false) },
+		"MoveUnder":  func() error { return w.reg.Partners.MoveUnder(w.vendor, id, "") },
+		"SetContact": func() error { return w.reg.Partners.SetContact(me, id, contact) },
+		"Grant":      func() error { return second(w.seats.Grant(w.vendor, id, "seat", 1)) },
+		"List": func() error {
+			return second(w.reg.Partners.List(me, partner.PartnerFilter{Under: id}, partner.PageRequest{}))
+		},
+		"Accounts.List": func() error {
+			return second(w.reg.Accounts.List(me, partner.AccountFilter{Partner: id}, partner.PageRequest{}))
+		},
+		"OpenProject": func() error {
+			p := newProject("of-nobody")
+			p.Partner = id
+			return second(w.reg.Accounts.OpenProject(me, p))
+		},
+		"Create": func() error {
+			a := agreement("of-nobody")
+			a.Parent = id
+			return second(w.reg.Partners.Create(w.vendor, a))
+		},
+	}
+}

@@ -1,0 +1,259 @@
+package partner_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/partnerkit/partnerkit/license"
+	"github.com/partnerkit/partnerkit/partner"
+)
+
+// parameter is one argument of one method; never says that no text given there can succeed.
+type parameter struct {
+	name  string
+	never bool
+	call  func(text string) error
+}
+
+// errOf drops a result.
+func errOf[T any](_ T, err error) error { return err }
+
+func TestCLW18_HostileParameters(t *testing.T) {
+	texts := strangeTexts(t)
+	hostile(t, func(w *world) {
+		p, me := w.partner("acme")
+		w.stock(p.ID, "seat", 1_000_000)
+		a := w.project(me, "one")
+		list := append(w.idParameters(me), append(w.textParameters(p, me, a), w.moveParameters(p, me, a)...)...)
+		for _, par := range list {
+			for _, text := range texts {
+				w.trial(par.name, text, func() error {
+					err := par.call(text)
+					if par.never && err == nil {
+						w.t.Errorf("%s takes %.40q", par.name, text)
+					}
+					return err
+				})
+			}
+		}
+		w.sound()
+	})
+}
+
+// idParameters are the places of an id. No text in the lists is one.
+func (w *world) idParameters(me context.Context) (list []parameter) {
+	bg := context.Background()
+	acc := func(name string, call func(partner.AccountID) error) {
+		list = append(list, parameter{name, true, func(s string) error { return call(partner.AccountID(s)) }})
+	}
+	org := func(name string, call func(partner.ID) error) {
+		list = append(list, parameter{name, true, func(s string) error { return call(partner.ID(s)) }})
+	}
+	nothing := func(*partner.NewProject) {}
+	acc("Accounts.Get", func(id partner.AccountID) error { return errOf(w.reg.Accounts.Get(me, id)) })
+	acc("EditProject", func(id partner.AccountID) error { return errOf(w.reg.Accounts.EditProject(me, id, 1, nothing)) })
+	acc("SetProjectPassword", func(id partner.AccountID) error {
+		return w.reg.Accounts.SetProjectPassword(me, id, "another long secret")
+	})
+	acc("ResetProjectPassword", func(id partner.AccountID) error { return errOf(w.reg.Accounts.ResetProjectPassword(me, id)) })
+	acc("PreviewClose", func(id partner.AccountID) error { return errOf(w.reg.Accounts.PreviewClose(me, id)) })
+	acc("Close", func(id partner.AccountID) error { return errOf(w.reg.Accounts.Close(me, id)) })
+	acc("Suspend", func(id partner.AccountID) error { return w.reg.Accounts.Suspend(w.vendor, id) })
+	acc("Resume", func(id partner.AccountID) error { return w.reg.Accounts.Resume(w.vendor, id) })
+	acc("SwitchTo", func(id partner.AccountID) error { return w.reg.Access.SwitchTo(me, id) })
+	acc("Assign", func(id partner.AccountID) error { return errOf(w.seats.Assign(me, id, "seat", 1)) })
+	acc("Balance.account", func(id partner.AccountID) error { return errOf(w.seats.Balance(me, id, "seat")) })
+	acc("History.account", func(id partner.AccountID) error { return errOf(w.seats.History(me, id, "", partner.PageRequest{})) })
+	org("Partners.Get", func(id partner.ID) error { return errOf(w.reg.Partners.Get(w.vendor, id)) })
+	org("Partners.Edit", func(id partner.ID) error { return errOf(w.reg.Partners.Edit(me, id, 1, func(*partner.Agreement) {})) })
+	org("Block", func(id partner.ID) error { return w.reg.Partners.Block(w.vendor, id, true) })
+	org("UnblockUsers", func(id partner.ID) error { return w.reg.Partners.UnblockUsers(w.vendor, id) })
+	org("MoveUnder", func(id partner.ID) error { return w.reg.Partners.MoveUnder(w.vendor, id, "") })
+	org("SetContact", func(id partner.ID) error { return w.reg.Partners.SetContact(w.vendor, id, "usr_none") })
+	org("Grant", func(id partner.ID) error { return errOf(w.seats.Grant(w.vendor, id, "seat", 1)) })
+	org("Revoke", func(id partner.ID) error { return errOf(w.seats.Revoke(w.vendor, id, "seat", 1)) })
+	org("Balances", func(id partner.ID) error { return errOf(w.seats.Balances(me, id)) })
+	org("HoldingsAt", func(id partner.ID) error { return errOf(w.seats.HoldingsAt(me, id, time.Time{}, time.Time{})) })
+	org("Statement", func(id partner.ID) error { return errOf(w.seats.Statement(me, id, "seat", partner.Period{})) })
+	list = append(list, parameter{"Login.login", true, func(s string) error {
+		w.clock.Advance(20 * time.Minute) // some texts are one name
+		return errOf(w.reg.Access.Login(bg, s, password, ""))
+	}},
+		parameter{"Resume.token", true, func(s string) error { return errOf(w.reg.Access.Resume(bg, partner.Secret(s))) }})
+	return list
+}
+
+// textParameters are the places of other text on the floor.
+func (w *world) textParameters(p partner.Partner, me context.Context, a partner.Account) []parameter {
+	bg := context.Background()
+	return []parameter{
+		{"MoveUnder.parent", false, func(s string) error { return w.reg.Partners.MoveUnder(w.vendor, p.ID, partner.ID(s)) }},
+		{"SetContact.user", true, func(s string) error { return w.reg.Partners.SetContact(me, p.ID, partner.UserID(s)) }},
+		{"Login.password", true, func(s string) error {
+			w.clock.Advance(20 * time.Minute) // guesses wait up to a quarter of an hour
+			return errOf(w.reg.Access.Login(bg, "one", partner.Secret(s), ""))
+		}},
+		{"Login.source", false, func(s string) error { return errOf(w.reg.Access.Login(bg, "one", password, s)) }},
+		{"ChangePassword.old", true, func(s string) error {
+			w.clock.Advance(20 * time.Minute)
+			return w.reg.Access.ChangePassword(w.login("acme"), partner.Secret(s), "another long secret")
+		}},
+		{"SetProjectPassword.password", false, func(s string) error {
+			w.clock.Advance(20 * time.Minute)
+			if err := w.reg.Accounts.SetProjectPassword(w.login("acme"), a.ID, partner.Secret(s)); err != nil {
+				return err
+			}
+			return errOf(w.reg.Access.Login(bg, "one", partner.Secret(s), ""))
+		}},
+		{"Partners.List.under", false, func(s string) error {
+			return errOf(w.reg.Partners.List(w.vendor, partner.PartnerFilter{Under: partner.ID(s)}, partner.PageRequest{}))
+		}},
+		{"Accounts.List.partner", false, func(s string) error {
+			return errOf(w.reg.Accounts.List(w.vendor, partner.AccountFilter{Partner: partner.ID(s)}, partner.PageRequest{}))
+		}},
+		{"Accounts.List.after", false, func(s string) error {
+			return errOf(w.reg.Accounts.List(w.vendor, partner.AccountFilter{}, partner.PageRequest{After: s}))
+		}},
+		{"Activity.List.account", false, func(s string) error {
+			return errOf(w.reg.Activity.List(w.vendor, partner.EventFilter{Account: partner.AccountID(s)}, partner.PageRequest{Limit: 1}))
+		}},
+		{"Activity.List.kinds", false, func(s string) error {
+			return errOf(w.reg.Activity.List(w.vendor, partner.EventFilter{Kinds: []string{s}}, partner.PageRequest{Limit: 1}))
+		}},
+		{"Deliveries.after", false, func(s string) error {
+			return errOf(w.reg.Activity.Deliveries(w.vendor, partner.PageRequest{After: s}))
+		}},
+		{"Access.Explain.action", true, func(s string) error { return errOf(w.reg.Access.Explain(w.vendor, s, "")) }},
+		{"Access.Explain.target", false, func(s string) error { return errOf(w.reg.Access.Explain(w.vendor, "project.read", s)) }},
+		{"AsVendor.name", false, func(s string) error {
+			tr, err := w.seats.Grant(partner.AsVendor(bg, s), p.ID, "seat", 1)
+			if want := "host:" + strings.TrimSpace(s); err == nil && tr.Actor != want {
+				w.t.Errorf("actor %q, want %q", tr.Actor, want)
+			}
+			return err
+		}},
+	}
+}
+
+// moveParameters are the places of text in the ledger.
+func (w *world) moveParameters(p partner.Partner, _ context.Context, a partner.Account) []parameter {
+	me := func() context.Context { return w.login("acme") } // the clock has run on
+	return []parameter{
+		{"Grant.sku", true, func(s string) error { return errOf(w.seats.Grant(w.vendor, p.ID, s, 1)) }},
+		{"Balance.sku", false, func(s string) error { return errOf(w.seats.Balance(w.vendor, p.ID, s)) }},
+		{"History.sku", false, func(s string) error { return errOf(w.seats.History(w.vendor, p.ID, s, partner.PageRequest{})) }},
+		{"Statement.sku", false, func(s string) error { return errOf(w.seats.Statement(w.vendor, p.ID, s, partner.Period{})) }},
+		{"Explain.sku", false, func(s string) error { return errOf(w.seats.Explain(w.vendor, a.ID, s, 1)) }},
+		{"Explain.to", false, func(s string) error { return errOf(w.seats.Explain(w.vendor, partner.AccountID(s), "seat", 1)) }},
+		{"History.after", false, func(s string) error {
+			return errOf(w.seats.History(w.vendor, p.ID, "", partner.PageRequest{After: s}))
+		}},
+		{"From", true, func(s string) error {
+			return errOf(w.seats.Assign(me(), a.ID, "seat", 1, license.From(partner.ID(s))))
+		}},
+		{"Key", false, func(s string) error {
+			tr, err := w.seats.Assign(me(), a.ID, "seat", 1, license.Key(s))
+			if err == nil && tr.Key != s {
+				w.t.Errorf("key %q comes back as %q", s, tr.Key)
+			}
+			return err
+		}},
+		{"Because", false, func(s string) error {
+			tr, err := w.seats.Grant(w.vendor, p.ID, "seat", 1, license.Because(s))
+			if err != nil {
+				return err
+			}
+			page, err := w.seats.History(w.vendor, p.ID, "", partner.PageRequest{Limit: 1})
+			if err == nil && (page.Items[0].ID != tr.ID || page.Items[0].Reason != s) {
+				w.t.Errorf("reason %q comes back as %q", s, page.Items[0].Reason)
+			}
+			return err
+		}},
+	}
+}
+
+func TestCLW16_HostileQuantities(t *testing.T) {
+	numbers := corpus[int64](t, "money/quantities.json")
+	hostile(t, func(w *world) {
+		p, me := w.partner("acme")
+		w.stock(p.ID, "seat", 1)
+		a := w.project(me, "one")
+		for name, call := range map[string]func(int64) error{
+			"Grant":   func(n int64) error { return errOf(w.seats.Grant(w.vendor, p.ID, "seat", n)) },
+			"Revoke":  func(n int64) error { return errOf(w.seats.Revoke(w.vendor, a.ID, "seat", n)) },
+			"Assign":  func(n int64) error { return errOf(w.seats.Assign(me, a.ID, "seat", n)) },
+			"Return":  func(n int64) error { return errOf(w.seats.Return(me, "seat", n)) },
+			"Explain": func(n int64) error { return errOf(w.seats.Explain(me, a.ID, "seat", n)) },
+			"Trace":   func(n int64) error { return errOf(w.seats.Trace(w.vendor, n)) },
+			"List.limit": func(n int64) error {
+				return errOf(w.reg.Accounts.List(me, partner.AccountFilter{}, partner.PageRequest{Limit: int(n)}))
+			},
+			"Edit": func(n int64) error {
+				return errOf(w.reg.Accounts.EditProject(me, a.ID, n, func(*partner.NewProject) {}))
+			},
+		} {
+			for _, n := range numbers {
+				w.trial(name, fmt.Sprint(n), func() error { return call(n) })
+			}
+		}
+		w.sound()
+	})
+}
+
+// TestBEY12_NoSumOverflows fills a pool until an int64 would not hold it.
+func TestBEY12_NoSumOverflows(t *testing.T) {
+	hostile(t, func(w *world) {
+		p, _ := w.partner("acme")
+		w.stock(p.ID, "seat", 1)
+		granted := int64(1)
+		for {
+			_, err := w.seats.Grant(w.vendor, p.ID, "seat", license.MaxQuantity)
+			if err != nil {
+				w.faulty(err, "quantity:range")
+				break
+			}
+			if granted += license.MaxQuantity; granted < 0 {
+				w.t.Fatal("the sum has passed what an int64 holds")
+			}
+		}
+		if got := w.available(w.vendor, p.ID, "seat"); got != granted {
+			w.t.Fatalf("the pool has %d, want %d", got, granted)
+		}
+		w.sound()
+	})
+}
+
+// TestPAN01_ForgedCursors: a cursor is not signed, so its inside is a caller's text like any other.
+func TestPAN01_ForgedCursors(t *testing.T) {
+	hostile(t, func(w *world) {
+		p, me := w.partner("acme")
+		w.stock(p.ID, "seat", 10)
+		w.stock(p.ID, "mailbox", 10)
+		w.project(me, "one")
+		w.project(me, "two")
+		one := partner.PageRequest{Limit: 1}
+		accounts, err := w.reg.Accounts.List(me, partner.AccountFilter{}, one)
+		w.must(err)
+		history, err := w.seats.History(me, p.ID, "", one)
+		w.must(err)
+		for _, tail := range []string{"\x00", "\xff", "", strings.Repeat("9", 1000), "-1", "' OR 1=1 --"} {
+			for _, at := range []string{"\x00\x00\x00\x00\x00\x00\x00\x00", "\xff\xff\xff\xff\xff\xff\xff\xff", "\x7f\xff\xff\xff\xff\xff\xff\xff", "\x80\x00\x00\x00\x00\x00\x00\x00"} {
+				forge := func(cursor string) string {
+					b, err := base64.RawURLEncoding.DecodeString(cursor)
+					w.must(err)
+					return base64.RawURLEncoding.EncodeToString([]byte(string(b[:9]) + at + tail))
+				}
+				w.trial("Accounts.List", at+tail, func() error {
+					return errOf(w.reg.Accounts.List(me, partner.AccountFilter{}, partner.PageRequest{After: forge(accounts.Next)}))
+				})
+				w.trial("History", at+tail, func() error {
+					return errOf(w.seats.History(me, p.ID, "", partner.PageRequest{After: forge(history.Next)}))
+				})
+			}
+		}
+	})
+}
