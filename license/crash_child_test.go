@@ -135,10 +135,9 @@ func crashChild() error {
 					m.verb = "return"
 				}
 				say("try", m.String())
-				switch _, err := m.do(ctx, seats, projects); {
-				case err == nil:
+				if _, err := m.do(ctx, seats, projects); err == nil {
 					say("ack", m.String())
-				default:
+				} else {
 					say("refused", fmt.Sprint(m, " ", err))
 				}
 			}

@@ -91,7 +91,7 @@ func (e *ValidationError) Field(path string) (FieldError, bool) {
 func (e *ValidationError) Unwrap() []error {
 	var list []error
 	for _, f := range e.Fields {
-		if kind := fail.KindOf(f.Err); f.Err != nil && (kind == nil || kind == ErrInvalid) {
+		if kind := fail.KindOf(f.Err); f.Err != nil && (kind == nil || errors.Is(kind, ErrInvalid)) {
 			list = append(list, f.Err)
 		}
 	}

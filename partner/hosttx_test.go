@@ -49,7 +49,7 @@ func (w *world) story() []deed {
 	none := func(f func(rooms) error) func(rooms) (string, error) {
 		return func(r rooms) (string, error) { return "", f(r) }
 	}
-	var version, projectVersion int64 = p.Version + 1, a.Version // SetContact comes first
+	version, projectVersion := p.Version+1, a.Version // SetContact comes first
 	return []deed{
 		{"partner.created", host, "", "", func(r rooms) (string, error) {
 			n, err := r.reg.Partners.Create(w.vendor, agreed)

@@ -35,7 +35,6 @@ type isoSide struct {
 	pool     int64
 	projects []*isoProject
 	active   *isoProject // what the admin has switched into
-	events   int
 }
 
 type isoProject struct {
