@@ -120,7 +120,8 @@ func (r *recordReader) record() error {
 		if err != nil {
 			return err
 		}
-		f := field{name: name.(string)} // the decoder lets nothing else stand there
+		text, _ := name.(string) // the decoder lets nothing else stand there
+		f := field{name: text}
 		if err := r.json.Decode(&f.value); err != nil {
 			return err
 		}
