@@ -62,11 +62,28 @@ func TestReadmeGo(t *testing.T) {
 	}
 }
 
-// works vets a program and runs it twice, in a module that requires what this one requires, in the versions it has: nothing is fetched that a build of
-// this module has not fetched.
+// works vets a program and runs it twice; the second run says what the first did.
 func works(t *testing.T, b block) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := stranger(t, b.text)
+	if _, err := goTool(dir, "vet", "-mod=mod", "."); err != nil {
+		t.Fatalf("README.md:%d: the program does not compile (or needs a module that go.mod does not have): %v", b.line, err)
+	}
+	first, err := goTool(dir, "run", "-mod=mod", ".")
+	if err != nil {
+		t.Fatalf("README.md:%d: %v", b.line, err)
+	}
+	again, err := goTool(dir, "run", "-mod=mod", ".")
+	if err != nil || len(first) == 0 || string(again) != string(first) {
+		t.Errorf("README.md:%d: the program printed %q, then %q (%v)", b.line, first, again, err)
+	}
+}
+
+// stranger puts a program into a module of its own that requires what this one requires, in the versions it has: nothing is fetched that
+// a build of this module has not fetched.
+func stranger(t *testing.T, program string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
 	here, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
@@ -81,21 +98,32 @@ func works(t *testing.T, b block) {
 	}
 	own := strings.Replace(string(gomod), "module "+module, "module readme.example", 1) +
 		"\nrequire " + module + " v0.0.0\n\nreplace " + module + " => " + here + "\n"
-	for name, text := range map[string]string{"go.mod": own, "go.sum": string(sums), "main.go": b.text} {
+	for name, text := range map[string]string{"go.mod": own, "go.sum": string(sums), "main.go": program} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := goTool(dir, "vet", "-mod=mod", "."); err != nil {
-		t.Fatalf("README.md:%d: the program does not compile (or needs a module that go.mod does not have): %v", b.line, err)
-	}
-	first, err := goTool(dir, "run", "-mod=mod", ".")
-	if err != nil {
-		t.Fatalf("README.md:%d: %v", b.line, err)
-	}
-	again, err := goTool(dir, "run", "-mod=mod", ".")
-	if err != nil || len(first) == 0 || string(again) != string(first) {
-		t.Errorf("README.md:%d: the program printed %q, then %q (%v)", b.line, first, again, err)
+	return dir
+}
+
+// The host programs that the API was drafted with compile against it; the first one runs.
+func TestDraftedHostsCompile(t *testing.T) {
+	hosts := filepath.Join(root, "..", "shared", "spec", "api", "hosts")
+	for name, prints := range map[string]string{"cloudiway": "only 20\n15 in Office move\n15 would come back\n95 true\n", "hosttx": ""} {
+		text, err := os.ReadFile(filepath.Join(hosts, name+".go.txt"))
+		if err != nil {
+			t.Skipf("the drafted host programs are not here: %v", err)
+		}
+		dir := stranger(t, string(text))
+		if _, err := goTool(dir, "vet", "-mod=mod", "."); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if prints == "" {
+			continue
+		}
+		if out, err := goTool(dir, "run", "-mod=mod", "."); err != nil || string(out) != prints {
+			t.Errorf("%s printed %q (%v), want %q", name, out, err, prints)
+		}
 	}
 }
 
