@@ -38,7 +38,8 @@ type Options struct {
 	ConnectionWait time.Duration
 }
 
-// SessionLimits bounds sessions: without any call, and in all.
+// SessionLimits bounds sessions: without any call, and in all. An idle session ends at most a 720th of its limit later (a minute of
+// twelve hours), never before it.
 type SessionLimits struct{ Idle, Absolute time.Duration }
 
 // PasswordHasher replaces argon2id. Verify also says whether the hash should be renewed. At most four run at once.

@@ -142,7 +142,7 @@ func (f facts) alive() step {
 	if f.Session.ID == "" {
 		return no(errNoSession, "session", "there is no such session")
 	}
-	if f.now >= f.Session.EndsAt || f.now >= f.Session.SeenAt.Add(f.limits.Idle) {
+	if f.now >= f.Session.EndsAt || f.now >= f.Session.SeenAt.Add(f.limits.Idle)+f.seenEvery() {
 		return no(errNoSession, "session", "the session has run out")
 	}
 	if err := f.barred(); err != nil {

@@ -98,8 +98,9 @@ func (a Ask) locks() locks {
 	return locks{partners: changing}
 }
 
-// seenEvery is how often a session's last use is written down: often enough for the idle limit, seldom enough to cost nothing.
-func (s *Standing) seenEvery() store.Micros { return store.Micros(s.limits.Idle.Microseconds()) / 24 }
+// seenEvery is how often a session's last use is written down: seldom enough to cost nothing. A session ends that much after its idle
+// limit at the latest, and never before it.
+func (f facts) seenEvery() store.Micros { return store.Micros(f.limits.Idle.Microseconds()) / 720 }
 
 func (s *Standing) stale() bool { return s.Session.ID != "" && s.now-s.Session.SeenAt >= s.seenEvery() }
 
