@@ -46,7 +46,8 @@ func checkSKU(sku string) []partner.FieldError {
 	return nil
 }
 
-// Define adds a type, or changes the name and retirement of the one with its SKU; vendor only.
+// Define adds a type, or renames the one with its SKU; vendor only. Retired is not read: see [Ledger.Retire]. Defining what is there
+// already changes nothing, so a host may define its types at each start.
 func (l *Ledger) Define(ctx context.Context, t Type) (err error) {
 	defer wrap(&err, "define %s", t.SKU)
 	faults := append(checkSKU(t.SKU), partner.CheckName("name", t.Name)...)
@@ -54,18 +55,36 @@ func (l *Ledger) Define(ctx context.Context, t Type) (err error) {
 		return &partner.ValidationError{Fields: faults}
 	}
 	return l.reg.Write(ctx, partner.Ask{Action: "license.define"}, func(tx *store.Tx, s *partner.Standing) error {
-		row := typeRow{SKU: t.SKU, Name: t.Name, Retired: t.Retired, Version: 1, CreatedAt: tx.Now()}
-		fresh, err := tx.InsertNew(&row)
+		fresh, err := tx.InsertNew(&typeRow{SKU: t.SKU, Name: t.Name, Version: 1, CreatedAt: tx.Now()})
 		if err != nil {
 			return err
 		}
-		if !fresh {
-			_, err := tx.Exec(catalogue, "UPDATE prm_license_types SET name = ?, retired = ?, version = version + 1 WHERE sku = ?", t.Name, t.Retired, t.SKU)
-			if err != nil {
-				return err
-			}
+		if fresh {
+			return s.Record(tx, "license.defined", t.SKU, "name")
 		}
-		return s.Record(tx, "license.defined", t.SKU, "name", "retired")
+		n, err := tx.Exec(catalogue, "UPDATE prm_license_types SET name = ?, version = version + 1 WHERE sku = ? AND name <> ?", t.Name, t.SKU, t.Name)
+		if err != nil || n == 0 {
+			return err
+		}
+		return s.Record(tx, "license.renamed", t.SKU, "name")
+	})
+}
+
+// Retire ends a type for new grants, for good; what has been granted moves on. Vendor only. A field error on "sku" if there is none.
+func (l *Ledger) Retire(ctx context.Context, sku string) (err error) {
+	defer wrap(&err, "retire %s", sku)
+	if faults := checkSKU(sku); len(faults) > 0 {
+		return &partner.ValidationError{Fields: faults}
+	}
+	return l.reg.Write(ctx, partner.Ask{Action: "license.define"}, func(tx *store.Tx, s *partner.Standing) error {
+		if err := mustExist(tx, sku); err != nil {
+			return err
+		}
+		n, err := tx.Exec(catalogue, "UPDATE prm_license_types SET retired = TRUE, version = version + 1 WHERE sku = ? AND NOT retired", sku)
+		if err != nil || n == 0 {
+			return err
+		}
+		return s.Record(tx, "license.retired", sku, "retired")
 	})
 }
 

@@ -147,6 +147,9 @@ func (l *Ledger) run(ctx context.Context, w write, faults []partner.FieldError, 
 		}
 		posted, err := ledger.Post(tx, p)
 		t = public(posted)
+		if err == nil && posted.Replayed && posted.From.Owner != from {
+			return ledger.ErrMismatch // the session works elsewhere now: this is another move
+		}
 		if err != nil || posted.Replayed {
 			return err
 		}
@@ -156,7 +159,14 @@ func (l *Ledger) run(ctx context.Context, w write, faults []partner.FieldError, 
 		}
 		return s.Record(tx, "license."+w.event(), about, "quantity")
 	})
-	return t, translate(err)
+	if err != nil {
+		unknown := Transfer{}
+		if errors.Is(err, partner.ErrOutcomeUnknown) {
+			unknown.Key = t.Key // to repeat the call with, if it was made here
+		}
+		return unknown, translate(err)
+	}
+	return t, nil
 }
 
 // event is the verb in the past.
@@ -175,7 +185,9 @@ func (w *write) date(tx *store.Tx, s *partner.Standing) error {
 		return nil
 	case !s.IsVendor():
 		return partner.ErrForbidden
-	case store.At(w.effective) > tx.Now() || w.effective.Year() < 1970:
+	case len(partner.CheckTime("effective", w.effective)) > 0:
+		return &partner.ValidationError{Fields: partner.CheckTime("effective", w.effective)}
+	case store.At(w.effective) > tx.Now():
 		return &partner.ValidationError{Fields: []partner.FieldError{{Path: "effective", Code: "range", Message: "must not lie in the future"}}}
 	}
 	return nil

@@ -81,8 +81,11 @@ func (w write) source(s *partner.Standing) (string, error) {
 
 // idOf is a holder's id, also of a nil one.
 func idOf(h partner.Holder) string {
-	if h == nil {
-		return ""
+	switch id := h.(type) {
+	case partner.ID:
+		return id.String()
+	case partner.AccountID:
+		return id.String()
 	}
-	return h.String()
+	return "" // nil, or a pointer to one
 }

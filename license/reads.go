@@ -34,7 +34,7 @@ func (l *Ledger) Balance(ctx context.Context, h partner.Holder, sku string) (b B
 		return b, &partner.ValidationError{Fields: faults}
 	}
 	err = l.reg.Read(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
-		list, err := ledger.Balances(tx, ledger.Licenses, h.String(), sku)
+		list, err := ledger.Balances(tx, ledger.Licenses, idOf(h), sku)
 		for _, b2 := range balances(list) {
 			b = b2
 		}
@@ -47,7 +47,7 @@ func (l *Ledger) Balance(ctx context.Context, h partner.Holder, sku string) (b B
 func (l *Ledger) Balances(ctx context.Context, h partner.Holder) (list []Balance, err error) {
 	defer wrap(&err, "balances of %s", idOf(h))
 	err = l.reg.Read(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
-		rows, err := ledger.Balances(tx, ledger.Licenses, h.String(), "")
+		rows, err := ledger.Balances(tx, ledger.Licenses, idOf(h), "")
 		list = balances(rows)
 		return err
 	})
@@ -86,17 +86,23 @@ func balances(rows []ledger.Balance) []Balance {
 }
 
 // HoldingsAt answers both clocks: what counted at effective, as it was known at known; a zero time is now. Skus of which nothing was held
-// are not there.
+// are not there. It waits for moves in flight, so that an answer about the past never changes.
 func (l *Ledger) HoldingsAt(ctx context.Context, h partner.Holder, effective, known time.Time) (list []Balance, err error) {
 	defer wrap(&err, "holdings of %s", idOf(h))
-	err = l.reg.Read(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
+	if faults := append(partner.CheckTime("effective", effective), partner.CheckTime("known", known)...); len(faults) > 0 {
+		return nil, &partner.ValidationError{Fields: faults}
+	}
+	err = l.reg.Write(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
+		if err := ledger.Settle(tx, ledger.Licenses, idOf(h)); err != nil {
+			return err
+		}
 		at := func(t time.Time) store.Micros {
 			if t.IsZero() {
 				return store.Micros(1<<63 - 1) // all there is: the ledger's clock may run ahead of ours
 			}
 			return store.At(t)
 		}
-		rows, err := ledger.HoldingsAt(tx, ledger.Licenses, h.String(), at(effective), at(known))
+		rows, err := ledger.HoldingsAt(tx, ledger.Licenses, idOf(h), at(effective), at(known))
 		list = balances(rows)
 		return err
 	})
@@ -130,7 +136,7 @@ func (l *Ledger) History(ctx context.Context, h partner.Holder, sku string, p pa
 		place = &ledger.Place{Recorded: at.At, ID: id}
 	}
 	err = l.reg.Read(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
-		rows, err := ledger.History(tx, ledger.Licenses, h.String(), sku, place, limit+1)
+		rows, err := ledger.History(tx, ledger.Licenses, idOf(h), sku, place, limit+1)
 		if len(rows) > limit {
 			rows = rows[:limit]
 			last := rows[limit-1]
@@ -163,19 +169,23 @@ type Line struct {
 	Running  int64
 }
 
-// Statement returns the account of one sku of a holder over a period of recorded time; a zero Until is now. Who may: as [Ledger.History].
+// Statement returns the account of one sku of a holder over a period of recorded time; a zero Until is now. It waits for
+// moves in flight: a period that has been stated stays as it was stated. Who may: as [Ledger.History].
 func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p partner.Period) (st Statement, err error) {
 	defer wrap(&err, "statement of %s", idOf(h))
 	if faults := append(checkSKU(sku), partner.CheckPeriod("period", p)...); len(faults) > 0 {
 		return st, &partner.ValidationError{Fields: faults}
 	}
-	err = l.reg.Read(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
+	err = l.reg.Write(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
+		if err := ledger.Settle(tx, ledger.Licenses, idOf(h)); err != nil {
+			return err
+		}
 		span := ledger.Span{From: store.At(p.From), Until: store.At(p.Until)}
-		opening, rows, err := ledger.Statement(tx, ledger.Licenses, h.String(), sku, ledger.Held, span)
+		opening, rows, err := ledger.Statement(tx, ledger.Licenses, idOf(h), sku, ledger.Held, span)
 		st = Statement{Opening: opening, Closing: opening}
 		for _, r := range rows {
 			change := r.Quantity
-			if r.From.Owner == h.String() {
+			if r.From.Owner == idOf(h) {
 				change = -change
 			}
 			st.Closing += change
@@ -201,7 +211,7 @@ func (l *Ledger) Trace(ctx context.Context, transfer int64) (list []Transfer, er
 	return list, err
 }
 
-// Verdict is what Verify found. FirstWrong is 0 when all is well; else the id of the transfer or balance that Why speaks of.
+// Verdict is what Verify found; Holders are those beside the issuer. FirstWrong is 0 when all is well; else the id of the transfer or balance that Why speaks of.
 type Verdict struct {
 	Transfers, Holders, FirstWrong int64
 	Why                            string
@@ -212,7 +222,7 @@ func (l *Ledger) Verify(ctx context.Context) (v Verdict, err error) {
 	defer wrap(&err, "verify")
 	err = l.reg.Read(ctx, partner.Ask{Action: "license.verify"}, func(tx *store.Tx, _ *partner.Standing) error {
 		found, err := ledger.Verify(tx, ledger.Licenses)
-		v = Verdict{Transfers: found.Transfers, Holders: found.Balances, FirstWrong: found.FirstWrong, Why: found.Why}
+		v = Verdict{Transfers: found.Transfers, Holders: found.Owners, FirstWrong: found.FirstWrong, Why: found.Why}
 		return err
 	})
 	return v, err

@@ -35,10 +35,8 @@ type EventFilter struct {
 // for a delegated log-in.
 func (d *Activity) List(ctx context.Context, f EventFilter, p PageRequest) (page Page[Event], err error) {
 	defer wrap(&err, "list activity")
-	for _, kind := range f.Kinds {
-		if !store.Plain(kind) {
-			return page, &ValidationError{Fields: []FieldError{{Path: "kinds", Code: "format", Message: "must be valid UTF-8"}}}
-		}
+	if err := f.check(); err != nil {
+		return page, err
 	}
 	at, err := p.at("events", f.Partner, f.Account, f.Kinds, store.At(f.Period.From), store.At(f.Period.Until))
 	if err != nil {
@@ -76,6 +74,27 @@ func (d *Activity) List(ctx context.Context, f EventFilter, p PageRequest) (page
 	return page, err
 }
 
+// maxKinds bounds one filter; there are fewer.
+const maxKinds = 100
+
+func (f EventFilter) check() error {
+	c := checks{}
+	c.period("period", f.Period)
+	if len(f.Kinds) > maxKinds {
+		c.add("kinds", "too_long", "must be at most 100", nil)
+	}
+	for _, kind := range f.Kinds {
+		if !store.Plain(kind) {
+			c.add("kinds", "format", "must be valid UTF-8", nil)
+			break
+		}
+	}
+	if !store.Plain(string(f.Partner)) { // beside an account, it is not the target
+		return errNotHere
+	}
+	return c.err()
+}
+
 func (r eventRow) public() Event {
 	return Event{ID: r.ID, At: r.At.Time(), Kind: r.Kind, Actor: r.Actor, Subject: r.Subject, Partner: ID(r.PartnerID),
 		Account: AccountID(text(r.AccountID)), Target: r.Target, Changed: words(r.Changed)}
@@ -89,6 +108,7 @@ type Delivery struct {
 	Account   AccountID
 	Template  string // "welcome", "close_confirmation", "close_notice", "project_email_changed"
 	To        string // e-mail address
+	Region    string // of the project it is about
 	State     string // "ready"
 	Created   time.Time
 }
@@ -111,6 +131,6 @@ func (d *Activity) Deliveries(ctx context.Context, p PageRequest) (page Page[Del
 }
 
 func (r deliveryRow) public() Delivery {
-	return Delivery{ID: r.ID, Event: r.EventID, Partner: ID(r.PartnerID), Account: AccountID(text(r.AccountID)), Template: r.Template, To: r.Address,
+	return Delivery{ID: r.ID, Event: r.EventID, Partner: ID(r.PartnerID), Account: AccountID(text(r.AccountID)), Template: r.Template, To: r.Address, Region: r.Region,
 		State: r.State, Created: r.CreatedAt.Time()}
 }

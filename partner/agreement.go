@@ -131,7 +131,7 @@ func (c *checks) capabilities(list []Capability) []Capability {
 	if list == nil {
 		return all
 	}
-	var kept []Capability
+	kept := []Capability{} // not nil: that would read as the default, all three
 	for _, known := range all {
 		if slices.Contains(list, known) {
 			kept = append(kept, known)

@@ -43,8 +43,11 @@ const (
 )
 
 func (d *Partners) setBlock(ctx context.Context, id ID, which side, on, cascade bool) error {
-	ask := Ask{Action: "partner.block", Target: string(id), Changes: true, tree: replanting}
+	ask := Ask{Action: "partner.block", Target: string(id), Changes: true, tree: replanting, below: cascade || !on}
 	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		if tx.Frozen() {
+			return errFrozen
+		}
 		if id == Vendor {
 			return errNotAllowed
 		}
@@ -101,12 +104,12 @@ func (w side) set(tx *store.Tx, row partnerRow, on, cascade, did bool) error {
 	if on {
 		change, bits = sql.block, blockManual
 	}
-	if _, err := tx.Exec(deciding, change, bits, cascade, row.ID); err != nil {
+	if _, err := tx.Exec(decided, change, bits, cascade, row.ID); err != nil {
 		return err
 	}
 	if cascade == did {
 		return nil
 	}
-	_, err := tx.Exec(deciding, sql.cascade, count(cascade)-count(did), count(cascade), row.Path, store.PathEnd(row.Path))
+	_, err := tx.Exec(decided, sql.cascade, count(cascade)-count(did), count(cascade), row.Path, store.PathEnd(row.Path))
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/mail"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -155,7 +156,7 @@ func (c *checks) key(path, key string) {
 	c.text(path, key, false, maxKey)
 }
 
-// CheckKey, CheckName, CheckPeriod and CheckReason hold the sibling rooms' input to the floor's rules. CheckKey checks an idempotency key.
+// CheckKey, CheckName, CheckPeriod, CheckTime and CheckReason hold the sibling rooms' input to the floor's rules. CheckKey checks an idempotency key.
 func CheckKey(path, key string) []FieldError {
 	var c checks
 	c.key(path, key)
@@ -173,6 +174,13 @@ func CheckName(path, name string) []FieldError {
 func CheckPeriod(path string, p Period) []FieldError {
 	var c checks
 	c.period(path, p)
+	return c.fields
+}
+
+// CheckTime checks an instant that is no period's end, in the same years; the zero time is none.
+func CheckTime(path string, t time.Time) []FieldError {
+	var c checks
+	c.period(path, Period{From: t})
 	return c.fields
 }
 

@@ -40,6 +40,9 @@ func closingOf(list []ledger.Balance) Closing {
 func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err error) {
 	defer wrap(&err, "close %s", id)
 	err = d.reg.Write(ctx, Ask{Action: "project.close", Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {
+		if tx.Frozen() {
+			return errFrozen
+		}
 		contact, err := contactEmail(tx, s.Of())
 		if err != nil {
 			return err
@@ -48,7 +51,7 @@ func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err erro
 			return &ValidationError{Fields: []FieldError{{Path: "contact.email", Code: "required",
 				Message: "the primary contact has no e-mail address to confirm the deletion from"}}}
 		}
-		n, err := tx.Exec(deciding, `UPDATE prm_accounts SET state = 'closing', blocks = blocks | ?, epoch = epoch + 1, version = version + 1
+		n, err := tx.Exec(decided, `UPDATE prm_accounts SET state = 'closing', blocks = blocks | ?, epoch = epoch + 1, version = version + 1
 			WHERE id = ? AND state IN ('active', 'idle_notified', 'suspended')`, blockClosing, id)
 		if err != nil {
 			return err
@@ -70,7 +73,7 @@ func (s *Standing) returnLicenses(tx *store.Tx, id AccountID) (Closing, error) {
 	if err != nil {
 		return Closing{}, err
 	}
-	for _, b := range list { // by unit: the order in which every close locks; the amounts cannot change, the project's row is ours
+	for _, b := range list { // by unit: the order in which every close locks; the amounts cannot change: no move reaches a project whose row is held
 		if b.State != ledger.Held || b.Amount <= 0 {
 			continue
 		}
@@ -95,10 +98,10 @@ func (s *Standing) announceClosing(tx *store.Tx, id AccountID, contact string) e
 	if err != nil {
 		return err
 	}
-	if err := deliver(tx, event, "close_confirmation", contact); err != nil {
+	if err := s.deliver(tx, event, "close_confirmation", contact); err != nil {
 		return err
 	}
-	return deliver(tx, event, "close_notice", row.Email)
+	return s.deliver(tx, event, "close_notice", row.Email)
 }
 
 // contactEmail is the address of a partner's primary contact; empty if it cannot be written to.

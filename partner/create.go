@@ -60,7 +60,19 @@ func (r *Registry) addPartner(ctx context.Context, a Agreement, mode string) (p 
 		p.Warnings, err = sameName(tx, p)
 		return err
 	})
-	return p, r.slowDownIfTaken(ctx, err)
+	if err != nil {
+		return Partner{Agreement: Agreement{Key: keyToRepeat(err, p.Key)}}, r.slowDownIfTaken(ctx, err)
+	}
+	return p, nil
+}
+
+// keyToRepeat keeps a made key in the result of a call whose outcome is unknown: the caller needs it, and nothing else of a result that
+// may not be.
+func keyToRepeat(err error, key string) string {
+	if errors.Is(err, ErrOutcomeUnknown) {
+		return key
+	}
+	return ""
 }
 
 // insertPartner writes the six rows of a new partner.
@@ -96,7 +108,7 @@ func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreeme
 	}
 	event, err := s.record(tx, kind, row.ID, nil)
 	if err == nil && mode == modeInvite {
-		err = deliver(tx, event, "welcome", row.Email)
+		err = s.deliver(tx, event, "welcome", row.Email)
 	}
 	return err
 }

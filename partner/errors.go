@@ -50,6 +50,7 @@ var (
 	errSecretStored = fail.New(fail.Invalid, "a secret is never stored as it is")
 	errInHostTx     = fail.New(fail.Invalid, "not inside a host transaction")
 	errUnprepared   = fail.New(fail.Invalid, "inside a host transaction pass what Prepare returned: hashing and host callbacks run before it")
+	errFrozen       = fail.New(fail.Invalid, "not inside a transaction above READ COMMITTED: it cannot see what has happened since it began")
 	errCallback     = fail.New(fail.Invalid, "inside a host transaction a field that a host callback reads cannot be changed")
 	errChanged      = fail.New(fail.Conflict, "somebody changed it meanwhile: read it again")
 	errTooManyTaken = fail.New(fail.Unavailable, "too many taken names: try again in an hour")

@@ -16,10 +16,11 @@ type Decision struct {
 type Reason struct{ Code, Text string }
 
 // Explain answers whether the caller may do action on target, and why. It comes from the function that the calls themselves ask, so an
-// allowed call is refused only for what is not about access: its input, a balance, a lost race. action is one of:
+// allowed call is refused only for what is not about access: its input (which fields it edits, a parent's state), where the session
+// works, a balance, a lost race. action is one of:
 //
 //	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact
-//	project.open project.list project.read project.edit project.password project.close project.suspend
+//	project.open project.list project.read project.edit project.password project.close project.suspend project.resume
 //	access.session access.switch access.password activity.read activity.deliveries
 //	license.define license.types license.grant license.revoke license.assign license.return license.read license.history license.mine
 //	license.verify
@@ -34,8 +35,9 @@ func (d *Access) Explain(ctx context.Context, action, target string) (dec Decisi
 	if err != nil {
 		return dec, err
 	}
-	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
-		f, err := d.reg.readFacts(tx, a, Ask{Action: action, Target: target})
+	var f facts
+	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) (err error) {
+		f, err = d.reg.readFacts(tx, a, Ask{Action: action, Target: target}, holding)
 		if err != nil {
 			return err
 		}
@@ -43,5 +45,8 @@ func (d *Access) Explain(ctx context.Context, action, target string) (dec Decisi
 		dec = Decision{Allowed: v.err == nil, Reasons: v.reasons}
 		return nil
 	})
+	if err == nil && f.alive().err == nil {
+		d.reg.used(ctx, &Standing{facts: f, reg: d.reg})
+	}
 	return dec, err
 }

@@ -81,11 +81,11 @@ var askedActions = map[string]asked{
 	"project.close": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Accounts.Close(ctx, partner.AccountID(target)))
 	}},
-	"project.suspend": {"account", func(x *explaining, r rooms, ctx context.Context, target string) error {
-		if rowsIn(x.t, x.db, "prm_accounts WHERE id = ? AND state = 'suspended'", target) == 1 {
-			return r.reg.Accounts.Resume(ctx, partner.AccountID(target))
-		}
+	"project.suspend": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Accounts.Suspend(ctx, partner.AccountID(target))
+	}},
+	"project.resume": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Accounts.Resume(ctx, partner.AccountID(target))
 	}},
 	"access.session": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error { return r.reg.Access.Logout(ctx) }},
 	"access.switch": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {

@@ -145,8 +145,19 @@ var lockedJoins = strings.NewReplacer("{sessions}", "s0", "{identities}", "i0", 
 // deciding is the scope of the statement that reads what a decision needs; the decision makes the scope of all others.
 var deciding = store.Everything("reads what the decision about the caller's scope needs")
 
+// decided is the scope of a write to single rows after the decision on them, which holds those rows until the call ends.
+var decided = store.Everything("the rows are those that the call has been decided on")
+
+// reading says whether the rows of a decision are held until the transaction ends, where it locks at all.
+type reading bool
+
+const (
+	plainly reading = false
+	holding reading = true
+)
+
 // readFacts reads what there is to know about the actor and the target of ask.
-func (r *Registry) readFacts(tx *store.Tx, a actor, ask Ask) (facts, error) {
+func (r *Registry) readFacts(tx *store.Tx, a actor, ask Ask, how reading) (facts, error) {
 	f := facts{now: tx.Now(), limits: r.opts.Session, actor: a, target: ask.Target, active: ask.Target == "" && rules[ask.Action].active}
 	if a.token == "" && ask.Target == "" { // the host, about nothing in particular
 		return f, nil
@@ -156,7 +167,7 @@ func (r *Registry) readFacts(tx *store.Tx, a actor, ask Ask) (facts, error) {
 		target = "" // names nothing; not every database would say so
 	}
 	query, args := factsPlain, []any{a.token, count(f.active), target, target}
-	if tx.Lock(sharing) != "" {
+	if how == holding && tx.Lock(sharing) != "" {
 		query, args = factsLocked(tx, ask.locks()), []any{a.token, target, target, a.token, count(f.active), target, target}
 	}
 	err := tx.Query(deciding, &f.factRows, query, args...)

@@ -71,16 +71,16 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 		if err := g.forgive(tx); err != nil {
 			return err
 		}
-		row, err := d.insertSession(tx, identity, token)
+		row, err := d.insertSession(tx, identity, token, renewed != "")
 		if err != nil {
 			return err
 		}
 		st := &Standing{reg: d.reg}
-		if st.facts, err = d.reg.readFacts(tx, actor{token: row.TokenHash}, Ask{}); err != nil {
+		if st.facts, err = d.reg.readFacts(tx, actor{token: row.TokenHash}, Ask{}, holding); err != nil {
 			return err
 		}
 		if barred = st.barred(); barred != nil {
-			_, err := tx.Exec(deciding, "DELETE FROM prm_sessions WHERE id = ?", row.ID)
+			_, err := tx.Exec(decided, "DELETE FROM prm_sessions WHERE id = ?", row.ID)
 			return err
 		}
 		if err := remember(tx, identity.ID, source, renewed); err != nil {
@@ -100,30 +100,34 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 
 // insertSession writes the session with the epochs it is born in. The rows they come from are shared, so that a block or a password
 // change is either seen here or ends this session.
-func (d *Access) insertSession(tx *store.Tx, identity identityRow, token string) (sessionRow, error) {
+func (d *Access) insertSession(tx *store.Tx, identity identityRow, token string, renew bool) (sessionRow, error) {
 	row := sessionRow{ID: tx.NewID("ses"), TokenHash: digest(token), IdentityID: identity.ID, CreatedAt: tx.Now(), SeenAt: tx.Now(),
 		EndsAt: tx.Now().Add(d.reg.opts.Session.Absolute)}
-	if identity.Kind == "project" { // before the identity: the order in which a new password locks them
-		var a accountRow
-		if err := tx.Take(tx.From(deciding, accountsTable).Where("identity_id = ?", identity.ID), &a, sharing); err != nil {
-			return row, err
-		}
-		row.AccountID, row.AccountEpoch, row.PartnerID = &a.ID, a.Epoch, a.PartnerID
-	} else {
-		var u userRow
-		if err := tx.Take(tx.From(deciding, usersTable).Where("identity_id = ?", identity.ID), &u, sharing); err != nil {
-			return row, err
-		}
-		row.UserID, row.PartnerID = &u.ID, u.PartnerID
+	if err := findPlace(tx, identity, &row); err != nil {
+		return row, err
+	}
+	if err := enterGates(tx, row.PartnerID, row.IdentityID, text(row.AccountID)); err != nil {
+		return row, err
+	}
+	lock := sharing
+	if renew {
+		lock = changing // it will be written: two that shared it first would wait for each other
 	}
 	var now identityRow
-	if err := tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", identity.ID), &now, sharing); err != nil {
+	if err := tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", identity.ID), &now, lock); err != nil {
 		return row, err
 	}
 	if now.Epoch != identity.Epoch { // the password was changed while it was being checked
 		return row, ErrBadCredentials
 	}
 	row.IdentityEpoch = now.Epoch
+	if row.AccountID != nil {
+		var a accountRow
+		if err := tx.Take(tx.From(deciding, accountsTable).Where("id = ?", *row.AccountID), &a, sharing); err != nil {
+			return row, err
+		}
+		row.AccountEpoch = a.Epoch
+	}
 	p, err := partnerByID(tx, ID(row.PartnerID), sharing)
 	if err != nil {
 		return row, err
@@ -135,10 +139,28 @@ func (d *Access) insertSession(tx *store.Tx, identity identityRow, token string)
 	return row, tx.Insert(&row)
 }
 
+// findPlace says where the identity belongs; it never moves.
+func findPlace(tx *store.Tx, identity identityRow, row *sessionRow) error {
+	if identity.Kind == "project" {
+		var a accountRow
+		if err := tx.Take(tx.From(deciding, accountsTable).Where("identity_id = ?", identity.ID), &a, ""); err != nil {
+			return err
+		}
+		row.AccountID, row.PartnerID = &a.ID, a.PartnerID
+		return nil
+	}
+	var u userRow
+	if err := tx.Take(tx.From(deciding, usersTable).Where("identity_id = ?", identity.ID), &u, ""); err != nil {
+		return err
+	}
+	row.UserID, row.PartnerID = &u.ID, u.PartnerID
+	return nil
+}
+
 // remember keeps the source as known, and the renewed hash. A renewed hash is the same password: it ends no session.
 func remember(tx *store.Tx, identity, source, renewed string) error {
 	if renewed != "" {
-		if _, err := tx.Exec(deciding, "UPDATE prm_identities SET password_hash = ? WHERE id = ?", renewed, identity); err != nil {
+		if _, err := tx.Exec(decided, "UPDATE prm_identities SET password_hash = ? WHERE id = ?", renewed, identity); err != nil {
 			return err
 		}
 	}
@@ -149,6 +171,6 @@ func remember(tx *store.Tx, identity, source, renewed string) error {
 	if fresh, err := tx.InsertNew(&row); fresh || err != nil {
 		return err
 	}
-	_, err := tx.Exec(deciding, "UPDATE prm_known_sources SET seen_at = ? WHERE identity_id = ? AND source = ?", tx.Now(), identity, row.Source)
+	_, err := tx.Exec(decided, "UPDATE prm_known_sources SET seen_at = ? WHERE identity_id = ? AND source = ?", tx.Now(), identity, row.Source)
 	return err
 }

@@ -124,8 +124,10 @@ func TestPIL02_Capabilities(t *testing.T) {
 		wants(w.t, "unknown capabilities", err, partner.ErrUnknownCode)
 		open := w.project(me, "prj1")
 		w.stock(p.ID, "seat", 5)
-		_, err = w.reg.Partners.Edit(me, p.ID, p.Version, func(a *partner.Agreement) { a.Capabilities = nil })
+		_, err = w.reg.Partners.Edit(me, p.ID, p.Version, func(a *partner.Agreement) { a.Capabilities = a.Capabilities[:1] })
 		wants(w.t, "a partner's own edit", err, partner.ErrForbidden)
+		_, err = w.reg.Partners.Edit(w.vendor, p.ID, p.Version, func(a *partner.Agreement) { a.Capabilities = []partner.Capability{"fly"} })
+		wantsFields(w.t, "an edit to an unknown one", err, "capabilities[0]:unknown_code")
 		p, err = w.reg.Partners.Edit(w.vendor, p.ID, p.Version, func(a *partner.Agreement) {
 			a.Capabilities = []partner.Capability{partner.Build, partner.Resell, partner.Build}
 		})

@@ -10,15 +10,16 @@ import (
 )
 
 // Edit changes what change sets. The vendor may change all but Login, Password, Parent ([Partners.MoveUnder]), Deposit and Key, which
-// are [ErrImmutable]; a partner's admin may change Name, Email, Phone and Locale of his own ([ErrForbidden] otherwise). version is that
+// are [ErrImmutable]; a partner's admin may change Name, Email, Phone and Locale of his own, and all but Email of an organisation that his
+// manages ([ErrForbidden] otherwise). version is that
 // of the Partner the caller looked at: [ErrConflict] if somebody was faster. change runs once, before the transaction.
 // [ErrCurrencyLocked] for the main currency after the first money entry.
 func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*Agreement)) (p Partner, err error) {
 	defer wrap(&err, "edit %s", id)
 	ask := Ask{Action: "partner.edit", Target: string(id), Changes: true}
-	vendor := false
+	vendor, home := false, false
 	err = d.reg.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		vendor = s.IsVendor()
+		vendor, home = s.IsVendor(), s.Of() == s.Home()
 		p, err = s.partner(tx, string(id))
 		return err
 	})
@@ -29,9 +30,12 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 		return p, errChanged
 	}
 	before, after := p.Agreement, p.Agreement
-	after.Capabilities, after.MoreCurrencies = slices.Clone(before.Capabilities), slices.Clone(before.MoreCurrencies)
+	after.Capabilities = append([]Capability{}, before.Capabilities...)
+	after.MoreCurrencies = slices.Clone(before.MoreCurrencies)
 	change(&after)
-	changed, err := editable(before, after, vendor)
+	kept := after
+	kept.Capabilities = (&checks{}).capabilities(after.Capabilities) // nil is all three, and the order is ours
+	changed, err := editable(before, kept, vendor, home)
 	if err != nil || len(changed) == 0 {
 		return p, err
 	}
@@ -43,6 +47,9 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 		return p, errCallback
 	}
 	checked, faults := o.checkAgreement(after, modeEdit)
+	if invited := p.State == "pending" || loginKey(before.Login) == loginKey(before.Email); invited && emailKey(after.Email) != emailKey(before.Email) {
+		faults.add("email", "format", "cannot change while it is the admin's log-in name, or an invitation is on its way to it", nil)
+	}
 	if err := faults.err(); err != nil {
 		return p, err
 	}
@@ -50,17 +57,20 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 		if err := s.edit(tx, id, version, before, checked, changed); err != nil {
 			return err
 		}
-		if p, err = s.partner(tx, string(id)); err != nil || !slices.Contains(changed, "name") {
+		if p, err = s.partner(tx, string(id)); err != nil || !vendor || !slices.Contains(changed, "name") { // others learn of nobody
 			return err
 		}
 		p.Warnings, err = sameName(tx, p)
 		return err
 	})
-	return p, err
+	if err != nil {
+		return Partner{}, err
+	}
+	return p, nil
 }
 
 // editable names the fields that differ, and refuses those that the editor may not change.
-func editable(before, after Agreement, vendor bool) (changed []string, err error) {
+func editable(before, after Agreement, vendor, home bool) (changed []string, err error) {
 	fixed := []bool{after.Login != before.Login, after.Password != "", after.Parent != before.Parent, after.Deposit != before.Deposit, after.Key != ""}
 	if slices.Contains(fixed, true) {
 		return nil, ErrImmutable
@@ -75,7 +85,7 @@ func editable(before, after Agreement, vendor bool) (changed []string, err error
 		}
 	}
 	note("name", after.Name != before.Name, true)
-	note("email", after.Email != before.Email, true)
+	note("email", after.Email != before.Email, home) // not from above: the deletion of projects is confirmed from there
 	note("phone", after.Phone != before.Phone, true)
 	note("locale", after.Locale != before.Locale, true)
 	note("capabilities", !slices.Equal(after.Capabilities, before.Capabilities), false)
@@ -116,7 +126,7 @@ func (s *Standing) edit(tx *store.Tx, id ID, version int64, before, a Agreement,
 
 // followEmail gives the primary contact the agreement's new address, unless it has one of its own. Nobody has proved the new one.
 func followEmail(tx *store.Tx, id ID, was, is string) error {
-	_, err := tx.Exec(deciding, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = FALSE, version = version + 1 WHERE email_key = ?
+	_, err := tx.Exec(decided, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = FALSE, version = version + 1 WHERE email_key = ?
 		AND id = (SELECT u.identity_id FROM prm_users u JOIN prm_partners p ON p.contact_id = u.id WHERE p.id = ?)`, is, emailKey(is), emailKey(was), id)
 	return err
 }
@@ -142,6 +152,10 @@ func (s *Standing) editContract(tx *store.Tx, id ID, before, a Agreement) error 
 		"currency": a.Currency, "billing_model": a.BillingModel, "blocking_limit": a.BlockingLimit, "number": numberOf(a, c),
 		"from_at": cmp.Or(store.At(a.ContractPeriod.From), c.FromAt), "until_at": store.At(a.ContractPeriod.Until), "version": c.Version + 1,
 	})
+	if taken(err) && before.Currency != a.Currency {
+		return &ValidationError{Fields: []FieldError{{Path: "currency", Code: "currency", Message: "another contract of the partner holds it",
+			Err: ErrCurrencyNotAllowed}}}
+	}
 	if taken(err) {
 		return &ValidationError{Fields: []FieldError{{Path: "contract_number", Code: "taken", Message: "is in use"}}}
 	}
@@ -208,7 +222,7 @@ func (d *Partners) SetContact(ctx context.Context, id ID, u UserID) (err error) 
 		if err := tx.Take(q, &user, sharing); err != nil {
 			return err
 		}
-		_, err := tx.Exec(deciding, "UPDATE prm_partners SET contact_id = ?, version = version + 1 WHERE id = ?", u, id)
+		_, err := tx.Exec(decided, "UPDATE prm_partners SET contact_id = ?, version = version + 1 WHERE id = ?", u, id)
 		if err != nil {
 			return err
 		}

@@ -56,9 +56,24 @@ func (argon2idHasher) Verify(_ context.Context, hash string, password []byte) (o
 
 // dummyHash is compared against when there is no such log-in, so that an unknown name costs what a wrong password does.
 type dummyHash struct {
-	once sync.Once
+	mu   sync.Mutex
 	hash string
-	err  error
+}
+
+// get computes it on the first call, whatever its name, so that the cost tells nothing; a hasher that fails is asked again.
+func (d *dummyHash) get(ctx context.Context, r *Registry) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hash == "" {
+		var random [24]byte
+		store.Random(r.db, random[:])
+		hash, err := r.opts.Hasher.Hash(context.WithoutCancel(ctx), []byte(base64.RawURLEncoding.EncodeToString(random[:])))
+		if err != nil {
+			return "", fail.Because(fail.Unavailable, "hash the password", err)
+		}
+		d.hash = hash
+	}
+	return d.hash, nil
 }
 
 // password checks a new one under the policy "simple".
@@ -94,17 +109,13 @@ func (r *Registry) verify(ctx context.Context, hash string, password Secret) (ok
 		return false, false, err
 	}
 	defer leave()
-	r.dummy.once.Do(func() { // on the first call, whatever its name, so that its cost tells nothing
-		var random [24]byte
-		store.Random(r.db, random[:])
-		r.dummy.hash, r.dummy.err = r.opts.Hasher.Hash(context.WithoutCancel(ctx), []byte(base64.RawURLEncoding.EncodeToString(random[:])))
-	})
-	if r.dummy.err != nil {
-		return false, false, fail.Because(fail.Unavailable, "hash the password", r.dummy.err)
+	dummy, err := r.dummy.get(ctx, r)
+	if err != nil {
+		return false, false, err
 	}
 	known := hash != ""
 	if !known {
-		hash = r.dummy.hash
+		hash = dummy
 	}
 	ok, renew, err = r.opts.Hasher.Verify(ctx, hash, passwordBytes(password))
 	if err != nil {

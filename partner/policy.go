@@ -46,12 +46,13 @@ const (
 type rightStates int
 
 const (
-	anyState   rightStates = iota
-	usable                 // not on its way out
-	enterable              // usable, and nothing blocks access
-	closable               // may begin to close
-	forMoves               // may take part in licence moves
-	suspension             // may be suspended or resumed
+	anyState    rightStates = iota
+	usable                  // not on its way out
+	enterable               // usable, and nothing blocks access
+	closable                // may begin to close
+	forMoves                // may take part in licence moves
+	suspendable             // may be suspended
+	suspended               // is
 )
 
 // rules is the matrix. An action that is not here does not exist.
@@ -70,7 +71,8 @@ var rules = map[string]rule{
 	"project.edit":        {admin: true, on: onAccount, needs: true, states: usable},
 	"project.password":    {admin: true, on: onAccount, needs: true, home: true, states: usable},
 	"project.close":       {admin: true, on: onAccount, needs: true, states: closable},
-	"project.suspend":     {vendor: true, on: onAccount, needs: true, states: suspension},
+	"project.suspend":     {vendor: true, on: onAccount, needs: true, states: suspendable},
+	"project.resume":      {vendor: true, on: onAccount, needs: true, states: suspended},
 	"access.session":      {anybody: true},
 	"access.switch":       {admin: true, on: onAccount, needs: true, states: enterable},
 	"access.password":     {anybody: true},
@@ -285,7 +287,11 @@ func (f facts) accountState(r rule) step {
 	switch {
 	case a.Blocks != 0 && r.states == enterable:
 		return no(&BlockedError{Reasons: a.reasons()}, "state", "access to the project is blocked")
-	case leaving && (r.states == closable || r.states == suspension):
+	case r.states == suspended && a.State != "suspended":
+		return no(ErrBadTransition, "state", "the project is not suspended")
+	case r.states == suspendable && a.State == "suspended":
+		return no(ErrBadTransition, "state", "the project is suspended already")
+	case leaving && (r.states == closable || r.states == suspendable):
 		return no(ErrBadTransition, "state", "the project is closing already")
 	case leaving:
 		return no(&BlockedError{Reasons: a.reasons()}, "state", "the project is closing")

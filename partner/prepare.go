@@ -3,7 +3,9 @@ package partner
 import (
 	"context"
 	"fmt"
+	"strconv"
 
+	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -70,15 +72,52 @@ func (r *Registry) readyAgreement(ctx context.Context, a Agreement, mode string)
 // agreementDigest names the content of an agreement. What is kept beside a key leaves the password out: a digest is quickly guessed
 // from, which is why passwords are hashed slowly.
 func agreementDigest(a Agreement, withPassword bool) string {
-	secret := ""
+	c := content{}
+	c.add("name", a.Name)
+	c.add("login", a.Login)
+	c.add("email", a.Email)
+	c.add("phone", a.Phone)
+	c.add("locale", a.Locale)
 	if withPassword {
-		secret = digest(string(a.Password))
-		a.Parent = "" // needs no preparing, and may be made in the same transaction
+		c.add("password", digest(string(a.Password)))
+	} else {
+		c.add("parent", string(a.Parent)) // needs no preparing, and may be made in the same transaction
 	}
-	from, until := store.At(a.ContractPeriod.From), store.At(a.ContractPeriod.Until)
-	a.Password, a.Key, a.prepared, a.ContractPeriod = "", "", nil, Period{} // JSON has no form for every time that the period may have
-	return contentDigest(secret, a, from, until)
+	if a.Capabilities != nil {
+		c.add("capabilities", fmt.Sprint(a.Capabilities)) // none is not the same as the default
+	}
+	c.flag("manages_sub_partners", a.ManagesSubPartners)
+	c.add("currency", a.Currency)
+	c.add("more_currencies", joined(a.MoreCurrencies))
+	c.number("deposit", a.Deposit)
+	c.add("billing_model", a.BillingModel)
+	c.number("blocking_limit", a.BlockingLimit)
+	c.add("contract_number", a.ContractNumber)
+	c.number("from", int64(store.At(a.ContractPeriod.From)))
+	c.number("until", int64(store.At(a.ContractPeriod.Until)))
+	return c.digest()
 }
 
-// contentDigest names any content made of texts, numbers and flags.
-func contentDigest(parts ...any) string { return digest(fmt.Sprintf("%#v", parts)) }
+// content is what a digest names: fields by name, those that are empty left out. A key's digest is kept for years: a field that is new
+// then is empty in what was digested before it.
+type content []string
+
+func (c *content) add(name, value string) {
+	if value != "" {
+		*c = append(*c, name, value)
+	}
+}
+
+func (c *content) number(name string, n int64) {
+	if n != 0 {
+		c.add(name, strconv.FormatInt(n, 10))
+	}
+}
+
+func (c *content) flag(name string, on bool) {
+	if on {
+		c.add(name, "true")
+	}
+}
+
+func (c *content) digest() string { return ledger.Digest(*c...) }

@@ -89,7 +89,21 @@ func (d *Accounts) OpenProject(ctx context.Context, p NewProject) (a Account, er
 		}
 		return err
 	})
-	return a, d.reg.slowDownIfTaken(ctx, err)
+	if err != nil {
+		unknown := Account{}
+		if key := keyToRepeat(err, keyOf(a)); key != "" {
+			unknown.Project = &NewProject{Key: key}
+		}
+		return unknown, d.reg.slowDownIfTaken(ctx, err)
+	}
+	return a, nil
+}
+
+func keyOf(a Account) string {
+	if a.Project == nil {
+		return ""
+	}
+	return a.Project.Key
 }
 
 func (s *Standing) insertProject(tx *store.Tx, id string, p NewProject) error {

@@ -39,7 +39,10 @@ func (d *Accounts) EditProject(ctx context.Context, id AccountID, version int64,
 		a, err = s.account(tx, string(id))
 		return err
 	})
-	return a, err
+	if err != nil {
+		return Account{}, err
+	}
+	return a, nil
 }
 
 // editableProject names the fields that differ, and refuses those that never change.
@@ -103,7 +106,7 @@ func (s *Standing) editProject(tx *store.Tx, id AccountID, version int64, before
 	}
 	event, err := s.record(tx, "project.edited", string(id), changed)
 	if err == nil && emailKey(before.Email) != emailKey(ready.email) {
-		err = deliver(tx, event, "project_email_changed", before.Email)
+		err = s.deliver(tx, event, "project_email_changed", before.Email)
 	}
 	return err
 }
@@ -144,7 +147,7 @@ func (d *Accounts) setPassword(ctx context.Context, id AccountID, password Secre
 		return err
 	}
 	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		_, err := tx.Exec(deciding, `UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1
+		_, err := tx.Exec(decided, `UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1
 			WHERE id = (SELECT identity_id FROM prm_accounts WHERE id = ?)`, hash, id)
 		if err != nil {
 			return err
@@ -157,19 +160,19 @@ func (d *Accounts) setPassword(ctx context.Context, id AccountID, password Secre
 // recorded with the host, not here.
 func (d *Accounts) Suspend(ctx context.Context, id AccountID) (err error) {
 	defer wrap(&err, "suspend %s", id)
-	return d.setState(ctx, id, "project.suspended", "suspended", "active", "idle_notified")
+	return d.setState(ctx, id, "project.suspend", "project.suspended", "suspended", "active", "idle_notified")
 }
 
 // Resume undoes Suspend. Vendor only.
 func (d *Accounts) Resume(ctx context.Context, id AccountID) (err error) {
 	defer wrap(&err, "resume %s", id)
-	return d.setState(ctx, id, "project.resumed", "active", "suspended")
+	return d.setState(ctx, id, "project.resume", "project.resumed", "active", "suspended")
 }
 
 // setState moves an account along an edge of its state machine; [ErrBadTransition] where there is none.
-func (d *Accounts) setState(ctx context.Context, id AccountID, kind, to string, from ...string) error {
-	return d.reg.Write(ctx, Ask{Action: "project.suspend", Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {
-		n, err := tx.Exec(deciding, "UPDATE prm_accounts SET state = ?, version = version + 1 WHERE id = ? AND state IN ?", to, id, from)
+func (d *Accounts) setState(ctx context.Context, id AccountID, action, kind, to string, from ...string) error {
+	return d.reg.Write(ctx, Ask{Action: action, Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {
+		n, err := tx.Exec(decided, "UPDATE prm_accounts SET state = ?, version = version + 1 WHERE id = ? AND state IN ?", to, id, from)
 		if err != nil {
 			return err
 		}

@@ -86,12 +86,19 @@ func (r *Registry) readyProject(ctx context.Context, p NewProject) (NewProject, 
 
 // projectDigest is to a project what agreementDigest is to an agreement.
 func projectDigest(p NewProject, withPassword bool) string {
-	secret := ""
+	c := content{}
+	c.add("name", p.Name)
+	c.add("email", p.Email)
+	c.add("company", p.Company)
+	c.add("country", p.Country)
+	c.add("login", p.Login)
+	c.add("phone", p.Phone)
+	c.add("locale", p.Locale)
+	c.add("partner", string(p.Partner))
 	if withPassword {
-		secret = digest(string(p.Password))
+		c.add("password", digest(string(p.Password)))
 	}
-	p.Password, p.Key, p.prepared = "", "", nil
-	return contentDigest(secret, p)
+	return c.digest()
 }
 
 // region asks the host which region serves a country; it waits no longer than CallbackTime even for a callback that ignores its

@@ -180,6 +180,7 @@ type deliveryRow struct {
 	AccountID *string
 	Template  string
 	Address   string
+	Region    string
 	State     string
 	Attempt   int
 	NextAt    store.Micros

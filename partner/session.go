@@ -59,11 +59,11 @@ func (d *Access) Resume(ctx context.Context, token Secret) (s Session, err error
 // Logout ends the caller's session.
 func (d *Access) Logout(ctx context.Context) (err error) {
 	defer wrap(&err, "logout")
-	return d.reg.Write(ctx, Ask{Action: "access.session"}, func(tx *store.Tx, s *Standing) error {
+	return d.reg.Write(ctx, Ask{Action: "access.session", Changes: true}, func(tx *store.Tx, s *Standing) error {
 		if s.IsVendor() {
 			return errNoSession
 		}
-		if _, err := tx.Exec(deciding, "DELETE FROM prm_sessions WHERE id = ?", s.Session.ID); err != nil {
+		if _, err := tx.Delete(tx.From(decided, sessionsTable).Where("id = ?", s.Session.ID)); err != nil {
 			return err
 		}
 		return s.Record(tx, "session.ended", s.Session.ID)
@@ -92,12 +92,13 @@ func (d *Access) SwitchBack(ctx context.Context) (err error) {
 		if s.Active.ID == "" {
 			return nil
 		}
-		return s.setActive(tx, nil, "session.switched_back", s.Active.ID)
+		s.Account, s.Holder.ID = s.facts.Active, s.Lender.ID // whose activity it is
+		return s.setActive(tx, nil, "session.switched_back", s.facts.Active.ID)
 	})
 }
 
 func (s *Standing) setActive(tx *store.Tx, project *string, kind, target string) error {
-	if _, err := tx.Exec(deciding, "UPDATE prm_sessions SET active_id = ? WHERE id = ?", project, s.Session.ID); err != nil {
+	if _, err := tx.Exec(decided, "UPDATE prm_sessions SET active_id = ? WHERE id = ?", project, s.Session.ID); err != nil {
 		return err
 	}
 	return s.Record(tx, kind, target, "active")
@@ -172,7 +173,7 @@ func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error
 }
 
 func (s *Standing) changePassword(tx *store.Tx, identity identityRow, hash string, g guess) error {
-	n, err := tx.Exec(deciding, "UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1 WHERE id = ? AND version = ?",
+	n, err := tx.Exec(decided, "UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1 WHERE id = ? AND version = ?",
 		hash, identity.ID, identity.Version)
 	if err != nil {
 		return err
@@ -181,7 +182,7 @@ func (s *Standing) changePassword(tx *store.Tx, identity identityRow, hash strin
 		return errChanged
 	}
 	// The changing session alone stays.
-	if _, err := tx.Exec(deciding, "UPDATE prm_sessions SET identity_epoch = identity_epoch + 1 WHERE id = ?", s.Session.ID); err != nil {
+	if _, err := tx.Exec(decided, "UPDATE prm_sessions SET identity_epoch = identity_epoch + 1 WHERE id = ?", s.Session.ID); err != nil {
 		return err
 	}
 	if err := g.forgive(tx); err != nil {

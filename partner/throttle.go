@@ -51,8 +51,8 @@ func (r *Registry) takeGuess(ctx context.Context, g guess) error {
 				return err
 			}
 		}
-		_, err := tx.Exec(deciding, "DELETE FROM prm_throttles WHERE key IN (SELECT key FROM prm_throttles WHERE updated_at < ? LIMIT 10)",
-			tx.Now().Add(-forgetAfter))
+		_, err := tx.Exec(decided, "DELETE FROM prm_throttles WHERE updated_at < ? AND key IN (SELECT key FROM prm_throttles WHERE updated_at < ? LIMIT 10"+
+			tx.Lock("UPDATE SKIP LOCKED")+")", tx.Now().Add(-forgetAfter), tx.Now().Add(-forgetAfter))
 		return err
 	})
 }
@@ -83,10 +83,10 @@ func count1(tx *store.Tx, key string, free int) error {
 
 // forgive undoes the count of a right password: the account starts anew, the source gets this one attempt back.
 func (g guess) forgive(tx *store.Tx) error {
-	if _, err := tx.Exec(deciding, "DELETE FROM prm_throttles WHERE key = ?", g.account); err != nil || g.source == "" {
+	if _, err := tx.Exec(decided, "DELETE FROM prm_throttles WHERE key = ?", g.account); err != nil || g.source == "" {
 		return err
 	}
-	_, err := tx.Exec(deciding, `UPDATE prm_throttles SET failures = failures - 1, next_at = CASE WHEN failures <= ? THEN 0 ELSE next_at END
+	_, err := tx.Exec(decided, `UPDATE prm_throttles SET failures = failures - 1, next_at = CASE WHEN failures <= ? THEN 0 ELSE next_at END
 		WHERE key = ? AND failures > 0`, freePerSource, g.source)
 	return err
 }
@@ -114,7 +114,7 @@ func (r *Registry) countTaken(ctx context.Context, found error) error {
 		return found
 	}
 	err = store.InTx(ctx, r.db, func(tx *store.Tx) error {
-		f, err := r.readFacts(tx, a, Ask{})
+		f, err := r.readFacts(tx, a, Ask{}, holding)
 		if err != nil {
 			return err
 		}

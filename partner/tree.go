@@ -81,11 +81,17 @@ func partnerByID(tx *store.Tx, id ID, lock string) (partnerRow, error) {
 // counted over all that moves).
 func (d *Partners) MoveUnder(ctx context.Context, id, parent ID) (err error) {
 	defer wrap(&err, "move %s", id)
-	ask := Ask{Action: "partner.move", Target: string(id), Changes: true, tree: replanting}
+	ask := Ask{Action: "partner.move", Target: string(id), Changes: true, tree: replanting, also: parent, below: true}
+	if !store.Plain(string(parent)) {
+		return errNotHere
+	}
 	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error { return d.reg.move(tx, s, id, parent) })
 }
 
 func (r *Registry) move(tx *store.Tx, s *Standing, id, parent ID) error {
+	if tx.Frozen() {
+		return errFrozen
+	}
 	row, err := partnerByID(tx, id, "")
 	if err != nil {
 		return err
@@ -108,14 +114,14 @@ func (r *Registry) move(tx *store.Tx, s *Standing, id, parent ID) error {
 	own := above.OwnInherited + count(above.OwnCascade) - row.OwnInherited
 	users := above.UsersInherited + count(above.UsersCascade) - row.UsersInherited
 	lastNode := row.Path[strings.LastIndexByte(strings.TrimSuffix(row.Path, "/"), '/')+1:]
-	_, err = tx.Exec(deciding, `UPDATE prm_partners SET path = CAST(? AS TEXT) || substr(path, ?), depth = depth + ?, own_inherited = own_inherited + ?,
+	_, err = tx.Exec(decided, `UPDATE prm_partners SET path = CAST(? AS TEXT) || substr(path, ?), depth = depth + ?, own_inherited = own_inherited + ?,
 		users_inherited = users_inherited + ?, own_epoch = own_epoch + ?, users_epoch = users_epoch + ?, version = version + 1
 		WHERE path >= ? AND path < ?`,
 		above.Path+lastNode, len(row.Path)+1, above.Depth+1-row.Depth, own, users, count(own > 0), count(users > 0), row.Path, store.PathEnd(row.Path))
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(deciding, "UPDATE prm_partners SET parent_id = ? WHERE id = ?", optional(parent), id); err != nil {
+	if _, err := tx.Exec(decided, "UPDATE prm_partners SET parent_id = ? WHERE id = ?", optional(parent), id); err != nil {
 		return err
 	}
 	return s.Record(tx, "partner.moved", string(id), "parent")

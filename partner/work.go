@@ -23,15 +23,28 @@ type Ask struct {
 	// Keyed says that the call may be a repetition, whose answer stands whatever the state of things is now: what only the state
 	// forbids is left to [Standing.Refusal].
 	Keyed bool
+
 	tree  string // the lock on the tree that the call needs, before any row
+	also  ID     // another organisation that the decision rests on
+	below bool   // the call changes rows of organisations below the target
 }
 
 // Write runs one mutation for a sibling room: one transaction, in which the actor in ctx is allowed what is asked or the call
-// refused. What the decision rests on is held until the transaction ends. Code outside this module cannot name a store.Tx.
+// refused. What the decision rests on is held until the transaction ends. It is of no use outside this module, whose rooms
+// alone can work with a store.Tx.
 func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Standing) error) error {
 	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
 		if ask.tree != "" {
+			// Decided on before the tree is locked, for nobody else should be able to stop its writers; and then again.
+			if _, err := r.decideOn(tx, ask, plainly); err != nil {
+				return err
+			}
 			if err := lockTree(tx, ask.tree); err != nil {
+				return err
+			}
+		}
+		if a, err := actorOf(ctx); err == nil {
+			if err := passGates(tx, a, ask); err != nil {
 				return err
 			}
 		}
@@ -57,21 +70,33 @@ func (r *Registry) Read(ctx context.Context, ask Ask, do func(*store.Tx, *Standi
 		}
 		return do(tx, standing)
 	})
-	if err == nil && standing.stale() {
-		// The answer stands whether or not its reading is written down.
-		if err := store.InTx(ctx, r.db, standing.touch); err != nil {
-			r.opts.Logger.DebugContext(ctx, "the session's last use was not written down")
-		}
+	if err == nil {
+		r.used(ctx, standing)
 	}
 	return err
 }
 
+// used writes down that a session has read something, if that is due and nobody holds its row: the answer does not wait for it, and in
+// the host's transaction a read writes nothing.
+func (r *Registry) used(ctx context.Context, s *Standing) {
+	if !s.stale() {
+		return
+	}
+	if err := store.Try(ctx, r.db, s.touch); err != nil {
+		r.opts.Logger.DebugContext(ctx, "the session's last use was not written down")
+	}
+}
+
 func (r *Registry) allow(tx *store.Tx, ask Ask) (*Standing, error) {
+	return r.decideOn(tx, ask, holding)
+}
+
+func (r *Registry) decideOn(tx *store.Tx, ask Ask, how reading) (*Standing, error) {
 	a, err := actorOf(tx.Context())
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.readFacts(tx, a, ask)
+	f, err := r.readFacts(tx, a, ask, how)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +131,8 @@ func (s *Standing) stale() bool { return s.Session.ID != "" && s.now-s.Session.S
 
 // touch keeps a used session from running idle.
 func (s *Standing) touch(tx *store.Tx) error {
-	_, err := tx.Update(tx.From(deciding, sessionsTable).Where("id = ? AND seen_at < ?", s.Session.ID, s.now), map[string]any{"seen_at": s.now})
+	_, err := tx.Exec(decided, "UPDATE prm_sessions SET seen_at = ? WHERE seen_at < ? AND id IN (SELECT id FROM prm_sessions WHERE id = ?"+
+		tx.Lock("NO KEY UPDATE SKIP LOCKED")+")", s.now, s.now, s.Session.ID)
 	return err
 }
 
@@ -191,10 +217,11 @@ func (s *Standing) record(tx *store.Tx, kind, target string, changed []string) (
 	return e, tx.Insert(&e)
 }
 
-// deliver puts a message about event on its way to an address. What is said is the template's; the row holds where it goes.
-func deliver(tx *store.Tx, e eventRow, template, address string) error {
+// deliver puts a message about event on its way to an address. What is said is the template's; the row holds where it goes, and the
+// region that work about a project belongs to.
+func (s *Standing) deliver(tx *store.Tx, e eventRow, template, address string) error {
 	return tx.Insert(&deliveryRow{
-		ID: tx.NewID("dlv"), EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: template, Address: address,
+		ID: tx.NewID("dlv"), EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: template, Address: address, Region: s.Account.Region,
 		State: "ready", NextAt: tx.Now(), CreatedAt: tx.Now(),
 	})
 }

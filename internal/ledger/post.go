@@ -35,7 +35,7 @@ func Post(tx *store.Tx, p Posting) (Transfer, error) {
 		}
 		return Transfer{}, ErrTooMuch
 	}
-	recorded := max(tx.Now(), from.Recorded+1, to.Recorded+1)
+	recorded := max(tx.Clock(), from.Recorded+1, to.Recorded+1)
 	effective := p.Effective
 	if effective == 0 {
 		effective = recorded
@@ -142,7 +142,7 @@ func create(tx *store.Tx, p Posting) error {
 
 // Open makes sure that a balance exists, at zero.
 func Open(tx *store.Tx, book Book, r Row, unit, partner string) error {
-	b := balance{Book: book, Owner: r.Owner, Unit: unit, State: r.State, Lot: r.Lot, Bounded: !unbounded(book, r.Owner)}
+	b := balance{Book: book, Owner: r.Owner, Unit: unit, State: r.State, Lot: r.Lot, Bounded: !unbounded(book, r)}
 	if r.Owner != Issuer {
 		b.PartnerID = &partner
 	}

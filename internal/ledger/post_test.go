@@ -99,10 +99,10 @@ func TestCLW16_AShortBalanceIsRefusedWhole(t *testing.T) {
 func TestBEY12_BalancesStayWithinInt64(t *testing.T) {
 	each(t, func(t *testing.T, b *book) {
 		money := func(p *ledger.Posting) { p.Book, p.Unit = ledger.Money, "EUR" }
-		b.must(b.move("con_1", "con_2", 5, money))
-		list := read(b, func(tx *store.Tx) ([]ledger.Balance, error) { return ledger.Balances(tx, ledger.Money, "con_1", "") })
+		b.must(b.move("ctr_1", "ctr_2", 5, money))
+		list := read(b, func(tx *store.Tx) ([]ledger.Balance, error) { return ledger.Balances(tx, ledger.Money, "ctr_1", "") })
 		if len(list) != 1 || list[0].Amount != -5 {
-			t.Errorf("con_1: %+v, want -5", list)
+			t.Errorf("ctr_1: %+v, want -5", list)
 		}
 		b.must(b.move(ledger.Issuer, "prt_big", ledger.MaxQuantity))
 		if err := b.db.Exec("UPDATE prm_ledger_balances SET amount = ? WHERE owner = 'prt_big'", int64(math.MaxInt64-5)).Error; err != nil {

@@ -125,7 +125,7 @@ func TestBEY12_CrossedFirstTransfersNeverDeadlock(t *testing.T) {
 		for round := 0; round < 60 && b.again.Load() == 0; round++ {
 			var all sync.WaitGroup
 			for g := range 8 {
-				x, y := fmt.Sprint("con_", round, "_", g%3), fmt.Sprint("con_", round, "_", (g+1+g/3)%3)
+				x, y := fmt.Sprint("ctr_", round, "_", g%3), fmt.Sprint("ctr_", round, "_", (g+1+g/3)%3)
 				if x == y {
 					continue
 				}

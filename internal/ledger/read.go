@@ -43,6 +43,13 @@ func Drop(tx *store.Tx, book Book, owner string) error {
 	return err
 }
 
+// Settle waits for the transfers of an owner that are in flight, and lets none begin until tx ends: what is recorded up to now is then
+// all there is, and a statement of it stays as it is.
+func Settle(tx *store.Tx, book Book, owner string) error {
+	var ids []int64
+	return tx.Query(engine, &ids, "SELECT id FROM prm_ledger_balances WHERE owner = ? AND book = ? ORDER BY id"+tx.Lock("SHARE"), owner, book)
+}
+
 // HoldingsAt returns an owner's balances as they were at effective, as known at known.
 //
 // Most transfers take effect when recorded, so the answer is the running balance at t = min(effective, known), found by index,
@@ -117,23 +124,4 @@ func Statement(tx *store.Tx, book Book, owner, unit string, state State, span Sp
 		ORDER BY t.recorded, t.id`,
 		book, unit, span.From, span.Until, owner, book, unit, state, owner, book, unit, state)
 	return opening, list, err
-}
-
-// Trace returns, oldest first, the transfers that units of the given one may have come through, back to the issuer, and those they
-// may have gone on with. Units of one lot are alike: where lots are undated, "may" is all that can be known, and the order of
-// recorded times is what rules the rest out.
-func Trace(tx *store.Tx, book Book, id int64) ([]Transfer, error) {
-	var list []Transfer
-	err := tx.Query(engine, &list, `WITH RECURSIVE start AS (
-			SELECT id, from_id, to_id, recorded FROM prm_ledger_transfers WHERE id = ? AND book = ?),
-		up(id, from_id, recorded) AS (
-			SELECT id, from_id, recorded FROM start
-			UNION SELECT p.id, p.from_id, p.recorded FROM up JOIN prm_ledger_balances b ON b.id = up.from_id AND b.owner <> ?
-			JOIN prm_ledger_transfers p ON p.to_id = up.from_id AND p.recorded < up.recorded),
-		down(id, to_id, recorded) AS (
-			SELECT id, to_id, recorded FROM start
-			UNION SELECT n.id, n.to_id, n.recorded FROM down JOIN prm_ledger_balances b ON b.id = down.to_id AND b.owner <> ?
-			JOIN prm_ledger_transfers n ON n.from_id = down.to_id AND n.recorded > down.recorded)
-		`+selectTransfers+` WHERE t.id IN (SELECT id FROM up UNION SELECT id FROM down) ORDER BY t.recorded, t.id`, id, book, Issuer, Issuer)
-	return list, err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -135,8 +136,10 @@ type transfer struct {
 // TableName implements gorm's Tabler.
 func (transfer) TableName() string { return "prm_ledger_transfers" }
 
-// unbounded owners may go below zero.
-func unbounded(book Book, owner string) bool { return owner == Issuer || book == Money }
+// unbounded balances may go below zero: the issuer's, and what a contract has, but not what it holds apart.
+func unbounded(book Book, r Row) bool {
+	return r.Owner == Issuer || book == Money && r.State == Held && strings.HasPrefix(r.Owner, "ctr_")
+}
 
 // add is checked addition.
 func add(a, b int64) (int64, bool) {

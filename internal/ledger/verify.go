@@ -9,7 +9,7 @@ import (
 // Verdict is what Verify found. FirstWrong is 0 when all is well; else the id of the transfer or balance that Why speaks of.
 type Verdict struct {
 	Transfers  int64
-	Balances   int64
+	Owners     int64 // beside the issuer
 	FirstWrong int64
 	Why        string
 }
@@ -29,7 +29,7 @@ const verify = `WITH legs AS (
 	mixed AS (SELECT t.id FROM prm_ledger_transfers t JOIN prm_ledger_balances f ON f.id = t.from_id JOIN prm_ledger_balances o ON o.id = t.to_id
 		WHERE ? IN (t.book, f.book, o.book) AND (f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit) ORDER BY t.id LIMIT 1)
 	SELECT (SELECT count(*) FROM prm_ledger_transfers WHERE book = ?) AS transfers,
-		(SELECT count(*) FROM prm_ledger_balances WHERE book = ?) AS balances,
+		(SELECT count(DISTINCT owner) FROM prm_ledger_balances WHERE book = ? AND owner <> 'issuer') AS owners,
 		(SELECT id FROM mixed) AS mixed_id,
 		(SELECT id FROM broken) AS broken_id, (SELECT balance FROM broken) AS broken_balance, (SELECT want FROM broken) AS broken_want, (SELECT after FROM broken) AS broken_after,
 		(SELECT id FROM wrong) AS wrong_id, (SELECT owner FROM wrong) AS wrong_owner, (SELECT unit FROM wrong) AS wrong_unit,
@@ -38,7 +38,7 @@ const verify = `WITH legs AS (
 // Verify rebuilds every balance of a book from its transfers.
 func Verify(tx *store.Tx, book Book) (Verdict, error) {
 	var r struct {
-		Transfers, Balances                              int64
+		Transfers, Owners                                int64
 		MixedID                                          *int64
 		BrokenID, BrokenBalance, BrokenWant, BrokenAfter *int64
 		WrongID                                          *int64
@@ -48,14 +48,20 @@ func Verify(tx *store.Tx, book Book) (Verdict, error) {
 	if err := tx.Query(engine, &r, verify, book, book, book, book, book, book); err != nil {
 		return Verdict{}, err
 	}
-	v := Verdict{Transfers: r.Transfers, Balances: r.Balances}
+	v := Verdict{Transfers: r.Transfers, Owners: r.Owners}
 	switch {
 	case r.MixedID != nil:
 		v.FirstWrong = *r.MixedID
 		v.Why = fmt.Sprintf("transfer %d joins balances of different books or units", v.FirstWrong)
+	case r.BrokenID != nil && *r.BrokenWant == *r.BrokenAfter:
+		v.FirstWrong = *r.BrokenID
+		v.Why = fmt.Sprintf("transfer %d of balance %d is not recorded after the one before it", v.FirstWrong, *r.BrokenBalance)
 	case r.BrokenID != nil:
 		v.FirstWrong = *r.BrokenID
 		v.Why = fmt.Sprintf("transfer %d leaves balance %d at %d, its history gives %d", v.FirstWrong, *r.BrokenBalance, *r.BrokenAfter, *r.BrokenWant)
+	case r.WrongID != nil && *r.WrongWant == *r.WrongAmount:
+		v.FirstWrong = *r.WrongID
+		v.Why = fmt.Sprintf("balance %d (%s of %s, %s) is older than its last transfer", v.FirstWrong, *r.WrongUnit, *r.WrongOwner, *r.WrongState)
 	case r.WrongID != nil:
 		v.FirstWrong = *r.WrongID
 		v.Why = fmt.Sprintf("balance %d (%s of %s, %s) is %d, its history gives %d", v.FirstWrong, *r.WrongUnit, *r.WrongOwner, *r.WrongState, *r.WrongAmount, *r.WrongWant)

@@ -98,7 +98,7 @@ var tables = []Table{
 		Name:     "prm_deliveries",
 		Partner:  "partner_id",
 		Account:  "account_id",
-		Columns:  []string{"id", "event_id", "template", "state", "attempt", "next_at", "created_at"},
+		Columns:  []string{"id", "event_id", "template", "region", "state", "attempt", "next_at", "created_at"},
 		Personal: []string{"address"},
 		Keeps:    "nothing: finished rows are purged, an erased account's go at once",
 	},

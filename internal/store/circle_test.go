@@ -37,13 +37,13 @@ func TestBEY12_FirstPostingsNeverWaitInACircle(t *testing.T) {
 	firstWire.fail(fault{on: insert, meet: func() { close(locked); wait(made) }})
 	secondWire.fail(
 		fault{on: insert, meet: func() { // it saw neither; meanwhile somebody makes a
-			mustNot(t, store.InTx(ctx, plain, func(tx *store.Tx) error { return ledger.Open(tx, ledger.Money, row("a"), "EUR", "p") }))
-			group.Go(func() { mustNot(t, post(first, "a", "b", "1")) })
+			mustNot(t, store.InTx(ctx, plain, func(tx *store.Tx) error { return ledger.Open(tx, ledger.Money, row("ctr_a"), "EUR", "p") }))
+			group.Go(func() { mustNot(t, post(first, "ctr_a", "ctr_b", "1")) })
 			wait(locked)
 		}},
 		fault{on: insert}, // b
 		fault{on: "SELECT id, owner", meet: func() { close(made) }})
-	group.Go(func() { mustNot(t, post(second, "a", "b", "2")) })
+	group.Go(func() { mustNot(t, post(second, "ctr_a", "ctr_b", "2")) })
 	group.Wait()
 	if n := again.n.Load(); n != 0 {
 		t.Errorf("%d transactions ran again: PostgreSQL found a deadlock", n)

@@ -23,6 +23,7 @@ var (
 	ErrNoRow     = fail.New(fail.NotFound, "not found")                     // nothing in scope
 	ErrAgain     = fail.New(fail.Conflict, "another transaction was first") // serialization, deadlock, lock
 	errText      = fail.New(fail.Invalid, "text that the database cannot hold")
+	errUnusable  = fail.New(fail.Invalid, "the host's transaction has failed already, or is read-only")
 	errTxDone    = fail.New(fail.Invalid, "the transaction has already ended")
 	errGone      = fail.New(fail.Unavailable, "the database cannot be reached")
 	errBroken    = fail.New(fail.Unavailable, "the database refused the statement")
@@ -83,6 +84,8 @@ func bySQLState(err error) error {
 		return ErrCheck
 	case state == refusedState:
 		return ErrImmutable
+	case state == "25P02", state == "25006":
+		return errUnusable
 	case state == "22021", state == "22P05":
 		return errText
 	case state == "40001", state == "40P01", state == "55P03":

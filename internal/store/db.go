@@ -203,14 +203,19 @@ func (h *handle) conn(ctx context.Context) (*sql.Conn, error) {
 	return conn, nil
 }
 
-// enter queues SQLite's writers: one at a time reaches the database, the others wait here, where their context can end the wait.
+// enter queues SQLite's writers: one at a time reaches the database, the others wait here, where their context can end the wait, and
+// ConnWait does.
 func (h *handle) enter(ctx context.Context) (leave func(), err error) {
 	if h.engine.postgres {
 		return func() {}, nil
 	}
+	timer := time.NewTimer(h.cfg.ConnWait)
+	defer timer.Stop()
 	select {
 	case h.gate <- struct{}{}:
 		return func() { <-h.gate }, nil
+	case <-timer.C:
+		return nil, errLocked
 	case <-ctx.Done():
 		return nil, classify(context.Cause(ctx))
 	}

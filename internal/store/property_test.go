@@ -100,7 +100,7 @@ func TestNewID_IsAUUIDv7InCrockfordText(t *testing.T) {
 
 func TestCursor_RoundTripAndBinding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := store.Place{At: store.Micros(rapid.Int64().Draw(t, "at")), ID: rapid.String().Draw(t, "id")}
+		p := store.Place{At: store.Micros(rapid.Int64().Draw(t, "at")), ID: rapid.String().Filter(store.Plain).Draw(t, "id")}
 		list, other := rapid.String().Draw(t, "list"), rapid.String().Draw(t, "other")
 		c := store.Cursor(p, list)
 		if got, started, err := store.ParseCursor(c, list); err != nil || !started || got != p {

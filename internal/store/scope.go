@@ -20,7 +20,6 @@ const (
 	scopePartner
 	scopeTree
 	scopeAccount
-	scopeNobody
 )
 
 // Everything is the scope of the vendor and of the engines; why names the reason in the code that asks for it.
@@ -34,9 +33,6 @@ func OfTree(path string) Scope { return Scope{scopeTree, path} }
 
 // OfAccount is the rows of one account.
 func OfAccount(id string) Scope { return Scope{scopeAccount, id} }
-
-// Nobody is a scope without rows, for actors who may see nothing of a table.
-func Nobody() Scope { return Scope{kind: scopeNobody} }
 
 var (
 	errNoScope = fail.New(fail.Forbidden, "store: statement without a scope")
@@ -57,8 +53,6 @@ func (s Scope) limit(q *gorm.DB, table string) *gorm.DB {
 		return refuse(q, errNoTable)
 	case s.kind == scopeEverything:
 		return q
-	case s.kind == scopeNobody:
-		return q.Where("1 = 0")
 	case s.kind == scopePartner && t.Partner != "" && s.value != "":
 		return q.Where(table+"."+t.Partner+" = ?", s.value)
 	case s.kind == scopeAccount && t.Account != "" && s.value != "":

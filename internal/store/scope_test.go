@@ -147,7 +147,7 @@ func TestScope_RefusedBeforeAnySQL(t *testing.T) {
 				}
 			}
 		}
-		for _, scope := range []store.Scope{{}, store.OfPartner("prt_a"), store.OfTree("/0/"), store.OfAccount("acc_a"), store.Nobody()} {
+		for _, scope := range []store.Scope{{}, store.OfPartner("prt_a"), store.OfTree("/0/"), store.OfAccount("acc_a")} {
 			w.statements()
 			wantKind(t, "exec", store.InTx(context.Background(), d, func(tx *store.Tx) error {
 				_, err := tx.Exec(scope, "DELETE FROM prm_throttles")
@@ -161,26 +161,6 @@ func TestScope_RefusedBeforeAnySQL(t *testing.T) {
 					t.Errorf("scope %v: %q reached the database", scope, s)
 				}
 			}
-		}
-	})
-}
-
-func TestScope_NobodySeesAndChangesNothing(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) {
-		d := open(t, db.DB, store.Config{})
-		must(t, store.InTx(context.Background(), d, putting("row")))
-		must(t, store.InTx(context.Background(), d, func(tx *store.Tx) error {
-			var list []throttle
-			find := tx.Find(tx.From(store.Nobody(), "prm_throttles"), &list)
-			changed, err := tx.Update(tx.From(store.Nobody(), "prm_throttles"), map[string]any{"failures": 9})
-			gone, err2 := tx.Delete(tx.From(store.Nobody(), "prm_throttles"))
-			if len(list) != 0 || changed != 0 || gone != 0 {
-				t.Errorf("found %d, changed %d, deleted %d", len(list), changed, gone)
-			}
-			return errors.Join(find, err, err2)
-		}))
-		if got := keys(t, db); got != "[row]" {
-			t.Errorf("keys %s", got)
 		}
 	})
 }

@@ -21,6 +21,7 @@ type Tx struct {
 	cfg    Config
 	now    Micros
 	writes bool
+	host   *hostTx // nil outside a host's transaction
 }
 
 // InTx runs fn in one transaction and commits it if fn returns nil. What another try can cure is tried again, whole, at most
@@ -65,7 +66,10 @@ func Read(ctx context.Context, d *DB, fn func(*Tx) error) error {
 	}
 	defer leave()
 	if d.host != nil {
-		return d.host.call(ctx, d.handle, func(tx *Tx) error { tx.writes = false; return fn(tx) })
+		return d.host.call(ctx, d.handle, func(tx *Tx) error {
+			tx.writes = d.host.frozen(ctx, d.engine)
+			return fn(tx)
+		})
 	}
 	conn, err := d.conn(ctx)
 	if err != nil {
@@ -73,6 +77,28 @@ func Read(ctx context.Context, d *DB, fn func(*Tx) error) error {
 	}
 	defer conn.Close()
 	return settle(d.report(ctx, classify(fn(d.tx(ctx, conn, false)))))
+}
+
+// Try runs fn in one transaction if that needs no waiting for another writer of this process, and once: for work that may as well be
+// left undone. In a host's transaction it does nothing.
+func Try(ctx context.Context, d *DB, fn func(*Tx) error) error {
+	if Joined(d) {
+		return nil
+	}
+	leave, err := d.use()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if !d.engine.postgres {
+		select {
+		case d.gate <- struct{}{}:
+			defer func() { <-d.gate }()
+		default:
+			return nil
+		}
+	}
+	return settle(d.in(ctx, fn))
 }
 
 // maxTries bounds the tries of one InTx.
@@ -113,6 +139,11 @@ func (h *handle) once(ctx context.Context, fn func(*Tx) error) error {
 		return err
 	}
 	defer leave()
+	return h.in(ctx, fn)
+}
+
+// in runs fn in a transaction on a connection of its own.
+func (h *handle) in(ctx context.Context, fn func(*Tx) error) error {
 	conn, err := h.conn(ctx)
 	if err != nil {
 		return err
@@ -150,6 +181,23 @@ func (h *handle) tx(ctx context.Context, pool gorm.ConnPool, writes bool) *Tx {
 type hostTx struct {
 	pool  gorm.ConnPool
 	calls int
+	asked bool // whether it is known that
+	still bool // its reads see the world as it was when it began, and it can lock
+}
+
+// frozen tells whether the host's transaction reads from a snapshot, at REPEATABLE READ or above on PostgreSQL. There a read locks the
+// rows that decide about the caller, as a write does: a block that committed meanwhile shows as a conflict instead of not at all.
+func (t *hostTx) frozen(ctx context.Context, engine dialect) bool {
+	if !engine.postgres || t.asked {
+		return t.still
+	}
+	var isolation, readOnly string
+	row := t.pool.QueryRowContext(ctx, "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')")
+	if row.Scan(&isolation, &readOnly) != nil {
+		return false // the call's own statement will say what is wrong
+	}
+	t.asked, t.still = true, isolation != "read committed" && isolation != "read uncommitted" && readOnly == "off"
+	return t.still
 }
 
 var errRunAgain = fail.New(fail.Conflict, "another transaction was first: run your transaction again")
@@ -174,7 +222,9 @@ func (t *hostTx) call(ctx context.Context, h *handle, fn func(*Tx) error) (err e
 			h.cfg.Logger.WarnContext(ctx, "the host's transaction did not survive a refused call")
 		}
 	}()
-	if err := fn(h.tx(ctx, t.pool, true)); err != nil {
+	tx := h.tx(ctx, t.pool, true)
+	tx.host = t
+	if err := fn(tx); err != nil {
 		return h.report(ctx, inHost(classify(err)))
 	}
 	if _, err := t.pool.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {
@@ -226,6 +276,9 @@ func inTransaction(db *gorm.DB) bool {
 
 // Now is the transaction's one instant.
 func (t *Tx) Now() Micros { return t.now }
+
+// Clock is the time now, as against Now: under a row's lock it is later than whatever was read under that lock before.
+func (t *Tx) Clock() Micros { return At(t.cfg.Clock()) }
 
 // Context is the caller's.
 func (t *Tx) Context() context.Context { return t.ctx }
@@ -305,3 +358,6 @@ func (t *Tx) Delete(q *gorm.DB) (int64, error) {
 	res := q.Delete(nil)
 	return res.RowsAffected, classify(res.Error)
 }
+
+// Frozen tells whether tx is inside a host's transaction that reads from a snapshot; see [hostTx.frozen].
+func (t *Tx) Frozen() bool { return t.host != nil && t.host.frozen(t.ctx, t.engine) }

@@ -172,6 +172,7 @@ CREATE TABLE prm_deliveries (
   account_id TEXT COLLATE "C",
   template   TEXT NOT NULL,
   address    TEXT NOT NULL,
+  region     TEXT NOT NULL,
   state      TEXT NOT NULL CHECK (state IN ('ready', 'leased', 'done', 'dead')),
   attempt    INTEGER NOT NULL,
   next_at    BIGINT NOT NULL,
@@ -211,7 +212,7 @@ CREATE TABLE prm_ledger_balances (
   recorded   BIGINT NOT NULL,
   UNIQUE (owner, book, unit, state, lot),
   CHECK (amount >= 0 OR NOT bounded),
-  CHECK (bounded OR owner = 'issuer' OR book = 'money')
+  CHECK (bounded OR owner = 'issuer' OR (book = 'money' AND state = 'held' AND substr(owner, 1, 4) = 'ctr_'))
 );
 CREATE INDEX prm_ledger_balances_by_partner ON prm_ledger_balances (partner_id);
 

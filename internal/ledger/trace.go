@@ -1,0 +1,91 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Trace returns, oldest first, the transfers that units of the given one may have come through, back to the issuer, and those they
+// may have gone on with. Units of one lot are alike: where lots are undated, "may" is all that can be known, and the order of
+// recorded times is what rules the rest out.
+//
+// It walks balances, not transfers: whatever reached a balance before a time may be in it then, so one time a balance is enough.
+func Trace(tx *store.Tx, book Book, id int64) ([]Transfer, error) {
+	var start []struct {
+		FromID, ToID int64
+		Recorded     store.Micros
+	}
+	err := tx.Query(engine, &start, "SELECT from_id, to_id, recorded FROM prm_ledger_transfers WHERE id = ? AND book = ?", id, book)
+	if err != nil || len(start) == 0 {
+		return nil, err
+	}
+	up, err := reach(tx, start[0].FromID, start[0].Recorded, sourcesBefore, func(found, known store.Micros) bool { return found > known })
+	if err != nil {
+		return nil, err
+	}
+	down, err := reach(tx, start[0].ToID, start[0].Recorded, targetsAfter, func(found, known store.Micros) bool { return found < known })
+	if err != nil {
+		return nil, err
+	}
+	var list []Transfer
+	collect := func(where string, args ...any) error {
+		var found []Transfer
+		err := tx.Query(engine, &found, selectTransfers+where, args...)
+		list = append(list, found...)
+		return err
+	}
+	if err := collect(" WHERE t.id = ?", id); err != nil {
+		return nil, err
+	}
+	for balance, until := range up {
+		if err := collect(" WHERE t.to_id = ? AND t.recorded < ?", balance, until); err != nil {
+			return nil, err
+		}
+	}
+	for balance, since := range down {
+		if err := collect(" WHERE t.from_id = ? AND t.recorded > ?", balance, since); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(list, func(a, b Transfer) int { return cmp.Or(cmp.Compare(a.Recorded, b.Recorded), cmp.Compare(a.ID, b.ID)) })
+	return slices.CompactFunc(list, func(a, b Transfer) bool { return a.ID == b.ID }), nil
+}
+
+// The balances on the other side of a balance's transfers before, or after, a time, each with the time that reaches furthest. What has
+// come from the issuer was nowhere before, and what has gone back to it is nowhere after.
+const (
+	sourcesBefore = `SELECT t.from_id AS id, MAX(t.recorded) AS at FROM prm_ledger_transfers t JOIN prm_ledger_balances b ON b.id = t.from_id
+		WHERE t.to_id = ? AND t.recorded < ? AND b.owner <> ? GROUP BY t.from_id`
+	targetsAfter = `SELECT t.to_id AS id, MIN(t.recorded) AS at FROM prm_ledger_transfers t JOIN prm_ledger_balances b ON b.id = t.to_id
+		WHERE t.from_id = ? AND t.recorded > ? AND b.owner <> ? GROUP BY t.to_id`
+)
+
+// reach finds every balance that can be got to from one, with the time that it can be got to at; further says which of two times reaches
+// more.
+func reach(tx *store.Tx, from int64, at store.Micros, neighbours string, further func(found, known store.Micros) bool) (map[int64]store.Micros, error) {
+	var owner string
+	if err := tx.Query(engine, &owner, "SELECT owner FROM prm_ledger_balances WHERE id = ?", from); err != nil || owner == Issuer {
+		return nil, err
+	}
+	known := map[int64]store.Micros{from: at}
+	for open := []int64{from}; len(open) > 0; {
+		balance := open[0]
+		open = open[1:]
+		var found []struct {
+			ID int64
+			At store.Micros
+		}
+		if err := tx.Query(engine, &found, neighbours, balance, known[balance], Issuer); err != nil {
+			return nil, err
+		}
+		for _, n := range found {
+			if was, seen := known[n.ID]; !seen || further(n.At, was) {
+				known[n.ID] = n.At
+				open = append(open, n.ID)
+			}
+		}
+	}
+	return known, nil
+}
