@@ -68,7 +68,8 @@ type options struct {
 }
 
 // Key makes a write idempotent within its partner and verb: the same key and content returns the first result, other content is
-// [partner.ErrIdempotencyMismatch]. Without one, a key is made and returned in the Transfer.
+// [partner.ErrIdempotencyMismatch]. Where the session works is part of the content of a move: repeat it from there. Without a key, one
+// is made and returned in the Transfer.
 func Key(k string) Option { return func(o *options) { o.key, o.keyed = k, true } }
 
 // From asserts the source: [ErrWrongContext] if the session works elsewhere.

@@ -10,7 +10,7 @@ import (
 // Activity is the desk of what happened: one immutable row per write, and its deliveries.
 type Activity struct{ reg *Registry }
 
-// Event is one audit row. It holds ids and names of fields, never personal data and never a value.
+// Event is one audit row. It holds ids and names of fields, never a value, and of people only what the host called itself in AsVendor.
 type Event struct {
 	ID      string
 	At      time.Time

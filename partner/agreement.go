@@ -60,7 +60,8 @@ type Agreement struct {
 // Partner is an agreement as it stands; an edit names its Version.
 //
 // A partner sees its own organisation whole. Of those below it sees ID, Name, State, Created and Path, unless its own agreement has
-// ManagesSubPartners. What stands above it, it never sees: Path begins with itself.
+// ManagesSubPartners. What stands above it, it never sees: Path begins with itself. (Of a user who manages it from above, its activity
+// shows the id.)
 type Partner struct {
 	ID          ID
 	State       string // "pending", "active", "expired", "archived", "tombstoned"

@@ -36,7 +36,7 @@ func closingOf(list []ledger.Balance) Closing {
 // Close blocks the project at once (state closing): its log-in is refused, its sessions end, nobody can switch into it or move
 // licences to it. Its licences go back to the partner's pool in the same transaction. The partner's primary contact and the project's
 // own address are told. Partner users. A field error "contact.email" if the contact has no address, since it must confirm the
-// deletion; [ErrBadTransition] if the project is closing already.
+// deletion; [ErrBadTransition] if the project is closing already, as it is for a repeated call whose first answer was lost.
 func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err error) {
 	defer wrap(&err, "close %s", id)
 	err = d.reg.Write(ctx, Ask{Action: "project.close", Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {

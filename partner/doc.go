@@ -6,11 +6,12 @@
 //
 // Invariants:
 //   - Who acts travels in the context ([AsVendor], [WithSession]). No actor means [ErrForbidden], for reads too. The session is
-//     read again by each call, in the transaction of the call.
+//     read again by each call; a write holds what it decides on until it has committed.
 //   - A caller sees its own organisation, what the tree lets it read below, and nothing else: another party's id answers
-//     [ErrNotFound] whether it exists or not. The restriction is part of the SQL.
-//   - One call is one transaction with exactly one audit row for each thing it changed; the row names fields and never values.
-//     [Registry.In] puts calls into the host's own transaction.
+//     [ErrNotFound] whether it exists or not. Lists are restricted in their SQL; a single id is decided on before its rows are read.
+//   - What a call changes, it changes in one transaction, with one audit row that names fields and never values. (A log-in and a
+//     refused "taken" count in a transaction of their own, or the refusal would undo the count.) [Registry.In] puts calls into the
+//     host's own transaction.
 //   - Block, close and password change end sessions for good: one opened before stays dead after the block is lifted.
 //   - Passwords are kept as hashes only, tokens as digests only. Host code and hashing never run while a transaction is open.
 //   - Every error matches exactly one of seven kinds, [ErrInvalid] to [ErrUnavailable], which tell the caller what to do.

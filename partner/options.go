@@ -10,7 +10,7 @@ import (
 )
 
 // Options sets up a [Registry]; the zero value works. Callbacks run before the transaction of the call that needs them, never
-// inside one, and may use the same database.
+// inside one, and may use the same database; Clock and Random alone run anywhere and must use nothing.
 type Options struct {
 	// Clock gives the time. Defaults to time.Now.
 	Clock func() time.Time

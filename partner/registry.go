@@ -74,7 +74,9 @@ func newRegistry(db *store.DB, s *shared) *Registry {
 
 // In returns the same floor inside the host's open transaction tx. Each call runs in a savepoint: a refusal undoes that call alone
 // and leaves tx usable. Nothing is committed or retried there and no host callback runs: what needs one, or hashing, takes what
-// a Prepare method returned. A lost race is [ErrConflict] and means: run your transaction again. Misuse (tx is no transaction, or
+// a Prepare method returned. A lost race is [ErrConflict] and means: run your transaction again. In a transaction above READ
+// COMMITTED, what was blocked or closed since it began is such a race for reads too (unless it is read-only, where a read sees the
+// world as it was), and Block, BlockUsers, MoveUnder and Close refuse, because they could not see whom they concern. Misuse (tx is no transaction, or
 // of another database) shows as [ErrInvalid] from every call.
 func (r *Registry) In(tx *gorm.DB) *Registry { return newRegistry(store.In(r.db, tx), r.shared) }
 

@@ -80,7 +80,7 @@ func (i *importer) saveAll(in *partner.Registry, made []thing) error {
 		p.step()
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %d rows are wrong: nothing was saved", bad, len(made))
+		return fmt.Errorf("%d of %d rows are wrong: nothing of the file was saved", bad, len(made))
 	}
 	return nil
 }

@@ -128,7 +128,10 @@ closed; the pool has 95
 func TestTour(t *testing.T) {
 	const want = "Acme Integrators, log-in acme, was granted 100 mailbox licences\n" + tourLines + `mailbox licences in the pools:
       95  Acme Integrators
-verified 5 transfers of 4 holders: every balance follows from them
+and in the newest projects:
+       5  Annex
+       0  Office move
+verified 5 transfers of 3 holders: every balance follows from them
 `
 	for range 2 { // each on a database of its own
 		stdout, stderr, err := quickstart()
@@ -145,7 +148,7 @@ func TestTourOnAKeptDatabaseIsTakenOnce(t *testing.T) {
 	}
 	stdout, _, err := quickstart("-db", db)
 	if err != nil || !strings.Contains(stdout, "has seen the tour already\n") ||
-		!strings.Contains(stdout, "      95  Acme Integrators\nverified 5 transfers") {
+		!strings.Contains(stdout, "      95  Acme Integrators\nand in the newest projects:\n       5  Annex\n       0  Office move\nverified 5 transfers") {
 		t.Fatalf("%v\n%s", err, stdout)
 	}
 }
@@ -260,7 +263,7 @@ func TestBEY01_OneBadRowSavesNothing(t *testing.T) {
 		"Twin,k@x.example,,,,,,acme\n"))
 	path := filepath.Join(t.TempDir(), "channel.db")
 	stdout, stderr, err := quickstart("-db", path, "-in", bad)
-	if err == nil || !strings.HasSuffix(err.Error(), "bad.csv: 5 of 6 rows are wrong: nothing was saved") {
+	if err == nil || !strings.HasSuffix(err.Error(), "bad.csv: 5 of 6 rows are wrong: nothing of the file was saved") {
 		t.Fatalf("got %v\n%s", err, stdout)
 	}
 	const want = `line 3: deposit: must be a whole number of minor units, as 1999 for 19.99
@@ -318,7 +321,8 @@ func TestManyRows(t *testing.T) {
 	for _, want := range []string{
 		"ignored: [\"Notes\"]\n", fmt.Sprintf("note: partners of a name that another has: %d\n", n/2),
 		fmt.Sprintf("imported %d partners with 3 licences each, and 0 projects", n), tourLines, "       3  Partner 18\n",
-		fmt.Sprintf("          … and %d more\nverified %d transfers of %d holders: every balance follows from them\n", n-19, n+5, n+4),
+		fmt.Sprintf("          … and %d more\nand in the newest projects:\n", n-19),
+		fmt.Sprintf("verified %d transfers of %d holders: every balance follows from them\n", n+5, n+3),
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)

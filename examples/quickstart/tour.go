@@ -91,7 +91,7 @@ func inside(reg *partner.Registry, seats *license.Ledger, me context.Context, mo
 }
 
 // report prints who holds what, and whether every balance follows from history.
-func report(vendor context.Context, seats *license.Ledger, holders []partner.Partner, out io.Writer) error {
+func report(vendor context.Context, reg *partner.Registry, seats *license.Ledger, holders []partner.Partner, out io.Writer) error {
 	const most = 20
 	fmt.Fprintln(out, "mailbox licences in the pools:")
 	for _, h := range holders[:min(len(holders), most)] {
@@ -103,6 +103,21 @@ func report(vendor context.Context, seats *license.Ledger, holders []partner.Par
 	}
 	if more := len(holders) - most; more > 0 {
 		fmt.Fprintf(out, "          … and %d more\n", more)
+	}
+	projects, err := reg.Accounts.List(vendor, partner.AccountFilter{}, partner.PageRequest{Limit: most})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "and in the newest projects:")
+	for _, a := range projects.Items {
+		held, err := seats.Balance(vendor, a.ID, "mailbox")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%8d  %s\n", held.Available, a.Name)
+	}
+	if projects.Next != "" {
+		fmt.Fprintln(out, "          … and more")
 	}
 	v, err := seats.Verify(vendor)
 	if err != nil {

@@ -21,33 +21,31 @@ func Trace(tx *store.Tx, book Book, id int64) ([]Transfer, error) {
 	if err != nil || len(start) == 0 {
 		return nil, err
 	}
-	up, err := reach(tx, start[0].FromID, start[0].Recorded, sourcesBefore, func(found, known store.Micros) bool { return found > known })
+	up, err := reach(tx, start[0].FromID, start[0].Recorded, true)
 	if err != nil {
 		return nil, err
 	}
-	down, err := reach(tx, start[0].ToID, start[0].Recorded, targetsAfter, func(found, known store.Micros) bool { return found < known })
+	down, err := reach(tx, start[0].ToID, start[0].Recorded, false)
 	if err != nil {
 		return nil, err
 	}
 	var list []Transfer
-	collect := func(where string, args ...any) error {
-		var found []Transfer
-		err := tx.Query(engine, &found, selectTransfers+where, args...)
-		list = append(list, found...)
-		return err
-	}
-	if err := collect(" WHERE t.id = ?", id); err != nil {
+	if err := tx.Query(engine, &list, selectTransfers+" WHERE t.id = ?", id); err != nil {
 		return nil, err
 	}
 	for balance, until := range up {
-		if err := collect(" WHERE t.to_id = ? AND t.recorded < ?", balance, until); err != nil {
+		var found []Transfer
+		if err := tx.Query(engine, &found, selectTransfers+" WHERE t.to_id = ? AND t.recorded < ?", balance, until); err != nil {
 			return nil, err
 		}
+		list = append(list, found...)
 	}
 	for balance, since := range down {
-		if err := collect(" WHERE t.from_id = ? AND t.recorded > ?", balance, since); err != nil {
+		var found []Transfer
+		if err := tx.Query(engine, &found, selectTransfers+" WHERE t.from_id = ? AND t.recorded > ?", balance, since); err != nil {
 			return nil, err
 		}
+		list = append(list, found...)
 	}
 	slices.SortFunc(list, func(a, b Transfer) int { return cmp.Or(cmp.Compare(a.Recorded, b.Recorded), cmp.Compare(a.ID, b.ID)) })
 	return slices.CompactFunc(list, func(a, b Transfer) bool { return a.ID == b.ID }), nil
@@ -62,12 +60,15 @@ const (
 		WHERE t.from_id = ? AND t.recorded > ? AND b.owner <> ? GROUP BY t.to_id`
 )
 
-// reach finds every balance that can be got to from one, with the time that it can be got to at; further says which of two times reaches
-// more.
-func reach(tx *store.Tx, from int64, at store.Micros, neighbours string, further func(found, known store.Micros) bool) (map[int64]store.Micros, error) {
+// reach finds every balance that can be got to from one, back towards the issuer or forth, with the time that it can be got to at.
+func reach(tx *store.Tx, from int64, at store.Micros, back bool) (map[int64]store.Micros, error) {
 	var owner string
 	if err := tx.Query(engine, &owner, "SELECT owner FROM prm_ledger_balances WHERE id = ?", from); err != nil || owner == Issuer {
 		return nil, err
+	}
+	neighbours := targetsAfter
+	if back {
+		neighbours = sourcesBefore
 	}
 	known := map[int64]store.Micros{from: at}
 	for open := []int64{from}; len(open) > 0; {
@@ -81,7 +82,7 @@ func reach(tx *store.Tx, from int64, at store.Micros, neighbours string, further
 			return nil, err
 		}
 		for _, n := range found {
-			if was, seen := known[n.ID]; !seen || further(n.At, was) {
+			if was, seen := known[n.ID]; !seen || n.At > was == back && n.At != was {
 				known[n.ID] = n.At
 				open = append(open, n.ID)
 			}
