@@ -144,15 +144,12 @@ func (l *Ledger) run(ctx context.Context, w write, faults []partner.FieldError, 
 				err = refusal
 			}
 			t = public(first)
-			return err
+			return cmp.Or(err, w.mismatch(s, first))
 		}
 		posted, err := ledger.Post(tx, p)
 		t = public(posted)
-		if err == nil && posted.Replayed && posted.From.Owner != from {
-			return ledger.ErrMismatch // the session works elsewhere now: this is another move
-		}
 		if err != nil || posted.Replayed {
-			return err
+			return cmp.Or(err, w.mismatch(s, posted))
 		}
 		about := to
 		if to == ledger.Issuer || w.verb == "return" {
@@ -168,6 +165,18 @@ func (l *Ledger) run(ctx context.Context, w write, faults []partner.FieldError, 
 		return unknown, translate(err)
 	}
 	return t, nil
+}
+
+// mismatch tells that a repeated move comes from elsewhere: where the session works is part of what it asks for. A session that can work
+// nowhere, its project being closed, repeats nothing but the call it made there.
+func (w write) mismatch(s *partner.Standing, first ledger.Transfer) error {
+	if !first.Replayed || w.verb != "assign" && w.verb != "return" {
+		return nil
+	}
+	if working, _, err := s.Working(); err == nil && idOf(working) != first.From.Owner {
+		return ledger.ErrMismatch
+	}
+	return nil
 }
 
 // event is the verb in the past.

@@ -294,6 +294,14 @@ func (m *model) replay(t *rapid.T) {
 		m.expect("replay", err, want)
 		return
 	}
+	working := partner.Holder(s.ID)
+	if s.active != nil {
+		working = s.active.id
+	}
+	if closing := s.active != nil && s.active.state == "closing"; !c.byUs && !closing && working != c.first.From {
+		m.expect("replay from elsewhere", err, partner.ErrIdempotencyMismatch)
+		return
+	}
 	was := c.first
 	was.Replayed = true
 	if err != nil || got != was {
