@@ -71,7 +71,10 @@ func (w *world) idParameters(me context.Context) (list []parameter) {
 	org("Partners.Get", func(id partner.ID) error { return errOf(w.reg.Partners.Get(w.vendor, id)) })
 	org("Partners.Edit", func(id partner.ID) error { return errOf(w.reg.Partners.Edit(me, id, 1, func(*partner.Agreement) {})) })
 	org("Block", func(id partner.ID) error { return w.reg.Partners.Block(w.vendor, id, true) })
+	org("Unblock", func(id partner.ID) error { return w.reg.Partners.Unblock(w.vendor, id) })
+	org("BlockUsers", func(id partner.ID) error { return w.reg.Partners.BlockUsers(w.vendor, id, true) })
 	org("UnblockUsers", func(id partner.ID) error { return w.reg.Partners.UnblockUsers(w.vendor, id) })
+	list = append(list, w.optionalParameters(me)...)
 	org("MoveUnder", func(id partner.ID) error { return w.reg.Partners.MoveUnder(w.vendor, id, "") })
 	org("SetContact", func(id partner.ID) error { return w.reg.Partners.SetContact(w.vendor, id, "usr_none") })
 	org("Grant", func(id partner.ID) error { return errOf(w.seats.Grant(w.vendor, id, "seat", 1)) })
@@ -85,6 +88,21 @@ func (w *world) idParameters(me context.Context) (list []parameter) {
 	}},
 		parameter{"Resume.token", true, func(s string) error { return errOf(w.reg.Access.Resume(bg, partner.Secret(s))) }})
 	return list
+}
+
+// optionalParameters may be empty: filters and cursors.
+func (w *world) optionalParameters(me context.Context) []parameter {
+	after := func(s string) partner.PageRequest { return partner.PageRequest{After: s, Limit: 1} }
+	return []parameter{
+		{"EventFilter.Partner", false, func(s string) error {
+			return errOf(w.reg.Activity.List(me, partner.EventFilter{Partner: partner.ID(s)}, partner.PageRequest{Limit: 1}))
+		}},
+		{"Partners.List.After", false, func(s string) error { return errOf(w.reg.Partners.List(me, partner.PartnerFilter{}, after(s))) }},
+		{"Accounts.List.After", false, func(s string) error { return errOf(w.reg.Accounts.List(me, partner.AccountFilter{}, after(s))) }},
+		{"Activity.List.After", false, func(s string) error { return errOf(w.reg.Activity.List(me, partner.EventFilter{}, after(s))) }},
+		{"Deliveries.After", false, func(s string) error { return errOf(w.reg.Activity.Deliveries(w.vendor, after(s))) }},
+		{"Retire", true, func(s string) error { return w.seats.Retire(w.vendor, s) }},
+	}
 }
 
 // textParameters are the places of other text on the floor.
