@@ -155,7 +155,7 @@ func ExampleLedger_Mine() {
 	mine, err := s.seats.Mine(s.me)
 	check(err)
 	fmt.Println(closed.Licenses["mailbox"], mine)
-	// Output: 25 [{mailbox 100}]
+	// Output: 25 [{mailbox 100 0 0 0 0}]
 }
 
 func ExampleLedger_Statement() {
@@ -186,7 +186,7 @@ func ExampleLedger_HoldingsAt() {
 	now, err := s.seats.HoldingsAt(s.me, s.acme.ID, reported, time.Time{}) // as it is known today
 	check(err)
 	fmt.Println(then, now)
-	// Output: [{mailbox 100}] [{mailbox 90}]
+	// Output: [{mailbox 100 0 0 0 0}] [{mailbox 90 0 0 0 0}]
 }
 
 // Licences move with the host's own rows: commit or nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 
 	"github.com/partnerkit/partnerkit/license"
@@ -412,7 +413,7 @@ func TestBEY13_ReplayOutlivesTheWorld(t *testing.T) {
 		w.must(w.seats.Retire(w.vendor, "seat"))
 		same := func(when string, was license.Transfer, again license.Transfer, err error) {
 			t.Helper()
-			if was.Replayed = true; err != nil || again != was {
+			if was.Replayed = true; err != nil || !reflect.DeepEqual(again, was) {
 				t.Errorf("%s: %+v, %v; want the first answer %+v", when, again, err, was)
 			}
 		}

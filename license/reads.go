@@ -3,17 +3,20 @@ package license
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 	"github.com/partnerkit/partnerkit/partner"
 )
 
-// Balance is what a holder has of one sku.
+// Balance is what a holder has of one type, as of now: what has run out counts as such from that moment.
 type Balance struct {
 	SKU       string
-	Available int64
+	Available int64 // to move, use, reserve or seat
+	Upcoming  int64 // of lots that are not valid yet
+	Reserved  int64
+	Consumed  int64
+	Expired   int64
 }
 
 // about is the access question of a read: the holder's own organisation and the vendor may, a delegated log-in for its project.
@@ -35,8 +38,8 @@ func (l *Ledger) Balance(ctx context.Context, h partner.Holder, sku string) (b B
 	}
 	err = l.reg.Read(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
 		list, err := ledger.Balances(tx, ledger.Licenses, idOf(h), sku)
-		for _, b2 := range balances(list) {
-			b = b2
+		for _, t := range list {
+			b = balance(t)
 		}
 		return err
 	})
@@ -70,43 +73,17 @@ func (l *Ledger) Mine(ctx context.Context) (list []Balance, err error) {
 	return list, err
 }
 
-// balances adds up the lots of each sku.
-func balances(rows []ledger.Balance) []Balance {
-	var list []Balance
-	for _, r := range rows {
-		if r.State != ledger.Held {
-			continue
-		}
-		if n := len(list); n == 0 || list[n-1].SKU != r.Unit {
-			list = append(list, Balance{SKU: r.Unit})
-		}
-		list[len(list)-1].Available += r.Amount
+// balances is the public form of totals.
+func balances(list []ledger.Totals) []Balance {
+	var all []Balance
+	for _, t := range list {
+		all = append(all, balance(t))
 	}
-	return list
+	return all
 }
 
-// HoldingsAt answers both clocks: what counted at effective, as it was known at known; a zero time is now. Skus of which nothing was held
-// are not there. It waits for moves in flight, so that an answer about the past never changes.
-func (l *Ledger) HoldingsAt(ctx context.Context, h partner.Holder, effective, known time.Time) (list []Balance, err error) {
-	defer wrap(&err, "holdings of %s", idOf(h))
-	if faults := append(partner.CheckTime("effective", effective), partner.CheckTime("known", known)...); len(faults) > 0 {
-		return nil, &partner.ValidationError{Fields: faults}
-	}
-	err = l.reg.Write(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
-		if err := ledger.Settle(tx, ledger.Licenses, idOf(h)); err != nil {
-			return err
-		}
-		at := func(t time.Time) store.Micros {
-			if t.IsZero() {
-				return store.Micros(1<<63 - 1) // all there is: the ledger's clock may run ahead of ours
-			}
-			return store.At(t)
-		}
-		rows, err := ledger.HoldingsAt(tx, ledger.Licenses, idOf(h), at(effective), at(known))
-		list = balances(rows)
-		return err
-	})
-	return list, err
+func balance(t ledger.Totals) Balance {
+	return Balance{SKU: t.Unit, Available: t.Available, Upcoming: t.Upcoming, Reserved: t.Reserved, Consumed: t.Consumed, Expired: t.Expired}
 }
 
 // History pages through the transfers that touched a holder, newest first; sku "" is all of them. The vendor, and admins of the holder's
@@ -148,54 +125,6 @@ func (l *Ledger) History(ctx context.Context, h partner.Holder, sku string, p pa
 	return page, err
 }
 
-func publicAll(rows []ledger.Transfer) []Transfer {
-	list := make([]Transfer, len(rows))
-	for i, r := range rows {
-		list[i] = public(r)
-	}
-	return list
-}
-
-// Statement is a span of recorded time that adds up: Opening and the lines give Closing, which is the next span's Opening.
-type Statement struct {
-	Opening, Closing int64
-	Lines            []Line // oldest first
-}
-
-// Line is a transfer with what it changed and the balance after it.
-type Line struct {
-	Transfer Transfer
-	Change   int64
-	Running  int64
-}
-
-// Statement returns the account of one sku of a holder over a period of recorded time; a zero Until is now. It waits for
-// moves in flight: a period that has been stated stays as it was stated. Who may: as [Ledger.History].
-func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p partner.Period) (st Statement, err error) {
-	defer wrap(&err, "statement of %s", idOf(h))
-	if faults := append(checkSKU(sku), partner.CheckPeriod("period", p)...); len(faults) > 0 {
-		return st, &partner.ValidationError{Fields: faults}
-	}
-	err = l.reg.Write(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
-		if err := ledger.Settle(tx, ledger.Licenses, idOf(h)); err != nil {
-			return err
-		}
-		span := ledger.Span{From: store.At(p.From), Until: store.At(p.Until)}
-		opening, rows, err := ledger.Statement(tx, ledger.Licenses, idOf(h), sku, ledger.Held, span)
-		st = Statement{Opening: opening, Closing: opening}
-		for _, r := range rows {
-			change := r.Quantity
-			if r.From.Owner == idOf(h) {
-				change = -change
-			}
-			st.Closing += change
-			st.Lines = append(st.Lines, Line{Transfer: public(r), Change: change, Running: st.Closing})
-		}
-		return err
-	})
-	return st, err
-}
-
 // Trace returns, oldest first, the transfers that the units of one may have come through from their grant, and those they may have gone
 // on with. Licences without a validity are alike, so where a pool was filled twice, both grants are in the trace. Vendor only.
 func (l *Ledger) Trace(ctx context.Context, transfer int64) (list []Transfer, err error) {
@@ -226,49 +155,4 @@ func (l *Ledger) Verify(ctx context.Context) (v Verdict, err error) {
 		return err
 	})
 	return v, err
-}
-
-// Explain tells what Assign would answer, and why; it writes nothing. The reasons are those of the access decision, then of the source
-// and the balance.
-func (l *Ledger) Explain(ctx context.Context, to partner.AccountID, sku string, n int64) (dec partner.Decision, err error) {
-	defer wrap(&err, "explain assign to %s", to)
-	w, faults := newWrite("assign", sku, n, string(to), nil)
-	if len(faults) > 0 {
-		return dec, &partner.ValidationError{Fields: faults}
-	}
-	dec, err = l.reg.Access.Explain(ctx, "license.assign", string(to))
-	if err != nil || !dec.Allowed {
-		return dec, err
-	}
-	refuse := func(code, text string) {
-		dec.Allowed = false
-		dec.Reasons = append(dec.Reasons, partner.Reason{Code: code, Text: text})
-	}
-	err = l.reg.Read(ctx, partner.Ask{Action: "license.assign", Target: string(to)}, func(tx *store.Tx, s *partner.Standing) error {
-		from, err := w.source(s)
-		if err != nil {
-			refuse("source", err.Error())
-			return nil
-		}
-		if from == string(to) {
-			refuse("source", "the licences are there already")
-			return nil
-		}
-		if err := mustExist(tx, sku); err != nil {
-			refuse("sku", "no such licence type")
-			return nil
-		}
-		rows, err := ledger.Balances(tx, ledger.Licenses, from, sku)
-		available := int64(0)
-		for _, b := range balances(rows) {
-			available = b.Available
-		}
-		if err == nil && available < n {
-			refuse("balance", (&InsufficientError{Available: available}).Error())
-		} else if err == nil {
-			dec.Reasons = append(dec.Reasons, partner.Reason{Code: "balance", Text: "enough is available in " + from})
-		}
-		return err
-	})
-	return dec, err
 }

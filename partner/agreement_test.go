@@ -276,9 +276,8 @@ func postFirst(w *world, db *store.DB, p partner.Partner) error {
 		if err := tx.Query(all, &unit, "SELECT currency FROM prm_contracts WHERE id = ?"+tx.Lock("SHARE"), p.Contract); err != nil {
 			return err
 		}
-		_, err := ledger.Post(tx, ledger.Posting{Book: ledger.Money, Unit: unit, Verb: "payment", From: ledger.Row{Owner: ledger.Issuer,
-			State: ledger.Held},
-			To: ledger.Row{Owner: p.Contract, State: ledger.Held}, Quantity: 700, Partner: string(p.ID), Actor: "host:test", Key: "first", Hash: "first"})
+		_, _, err := ledger.Post(tx, ledger.Posting{Book: ledger.Money, Unit: unit, Verb: "payment", From: ledger.HeldBy(ledger.Issuer),
+			To: ledger.HeldBy(p.Contract), Quantity: 700, Partner: string(p.ID), Actor: "host:test", Key: "first", Hash: "first"})
 		return err
 	})
 }

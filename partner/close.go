@@ -2,6 +2,7 @@ package partner
 
 import (
 	"context"
+	"maps"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -17,24 +18,19 @@ func (d *Accounts) PreviewClose(ctx context.Context, id AccountID) (c Closing, e
 	defer wrap(&err, "preview close of %s", id)
 	err = d.reg.Read(ctx, Ask{Action: "project.close", Target: string(id)}, func(tx *store.Tx, s *Standing) error {
 		list, err := ledger.Balances(tx, ledger.Licenses, string(id), "")
-		c = closingOf(list)
+		c = Closing{Licenses: map[string]int64{}}
+		for _, b := range list {
+			if n := b.Available + b.Upcoming + b.Reserved; n > 0 {
+				c.Licenses[b.Unit] = n
+			}
+		}
 		return err
 	})
 	return c, err
 }
 
-func closingOf(list []ledger.Balance) Closing {
-	c := Closing{Licenses: map[string]int64{}}
-	for _, b := range list {
-		if b.State == ledger.Held && b.Amount > 0 {
-			c.Licenses[b.Unit] += b.Amount
-		}
-	}
-	return c
-}
-
 // Close blocks the project at once (state closing): its log-in is refused, its sessions end, nobody can switch into it or move
-// licences to it. Its licences go back to the partner's pool in the same transaction. The partner's primary contact and the project's
+// licences to it. Its reservations are void, its seats end, and the licences it has not used up go back to the partner's pool in the same transaction. The partner's primary contact and the project's
 // own address are told. Partner users. A field error "contact.email" if the contact has no address, since it must confirm the
 // deletion; [ErrBadTransition] if the project is closing already, as it is for a repeated call whose first answer was lost.
 func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err error) {
@@ -67,26 +63,18 @@ func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err erro
 	return c, err
 }
 
-// returnLicenses moves all that the project holds back to the pool.
+// returnLicenses moves all that the project has not used up back to the pool. The amounts cannot change meanwhile: no move reaches a
+// project whose row is held.
 func (s *Standing) returnLicenses(tx *store.Tx, id AccountID) (Closing, error) {
-	list, err := ledger.Balances(tx, ledger.Licenses, string(id), "")
+	gone, err := ledger.Empty(tx, string(id), ledger.Posting{
+		Book: ledger.Licenses, Verb: "close", To: ledger.HeldBy(string(s.Of())), Partner: string(s.Of()), Actor: s.Actor(), Reason: "project closed",
+		Hash: string(id),
+	})
 	if err != nil {
 		return Closing{}, err
 	}
-	for _, b := range list { // by unit: the order in which every close locks; the amounts cannot change: no move reaches a project whose row is held
-		if b.State != ledger.Held || b.Amount <= 0 {
-			continue
-		}
-		_, err := ledger.Post(tx, ledger.Posting{
-			Book: ledger.Licenses, Unit: b.Unit, Verb: "close", From: ledger.Row{Owner: string(id), State: b.State, Lot: b.Lot},
-			To: ledger.Row{Owner: string(s.Of()), State: b.State, Lot: b.Lot}, Quantity: b.Amount, Partner: string(s.Of()), Actor: s.Actor(),
-			Reason: "project closed", Key: tx.NewID("key"), Hash: string(id),
-		})
-		if err != nil {
-			return Closing{}, err
-		}
-	}
-	return closingOf(list), nil
+	maps.DeleteFunc(gone, func(_ string, n int64) bool { return n == 0 })
+	return Closing{Licenses: gone}, nil
 }
 
 func (s *Standing) announceClosing(tx *store.Tx, id AccountID, contact string) error {

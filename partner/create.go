@@ -160,15 +160,15 @@ func openContract(tx *store.Tx, s *Standing, p partnerRow, a Agreement) error {
 	if err := tx.Insert(&c); err != nil {
 		return err
 	}
-	account := ledger.Row{Owner: c.ID, State: ledger.Held}
-	if err := ledger.Open(tx, ledger.Money, account, c.Currency, p.ID); err != nil || a.Deposit == 0 {
+	account := ledger.HeldBy(c.ID)
+	if _, err := ledger.Hold(tx, ledger.Money, c.ID, c.Currency, p.ID); err != nil || a.Deposit == 0 {
 		return err
 	}
 	if c.BillingModel != Prepayment {
 		account.State = ledger.Reserved
 	}
-	_, err := ledger.Post(tx, ledger.Posting{
-		Book: ledger.Money, Unit: c.Currency, Verb: "deposit", From: ledger.Row{Owner: ledger.Issuer, State: ledger.Held}, To: account,
+	_, _, err := ledger.Post(tx, ledger.Posting{
+		Book: ledger.Money, Unit: c.Currency, Verb: "deposit", From: ledger.HeldBy(ledger.Issuer), To: account,
 		Quantity: a.Deposit, Partner: p.ID, Actor: s.Actor(), Reason: "opening deposit", Key: "opening/" + c.ID, Hash: c.ID,
 	})
 	return err

@@ -30,6 +30,8 @@ var (
 	ErrImmutable           = fail.New(fail.Refused, "cannot be changed")                              // ErrRefused
 	ErrCurrencyLocked      = fail.New(fail.Refused, "the currency is fixed by the first money entry") // ErrRefused
 	ErrRegionPinned        = fail.New(fail.Refused, "the region was fixed when the project opened")   // ErrRefused
+	ErrQuota               = fail.New(fail.Refused, "over the limit")                                 // ErrRefused
+	ErrPlanStale           = fail.New(fail.Conflict, "things have changed since the plan was made")   // ErrConflict
 	ErrHierarchyCycle      = fail.New(fail.Invalid, "a partner cannot stand below itself")            // ErrInvalid
 	ErrHierarchyDepth      = fail.New(fail.Invalid, "the tree of partners would be too deep")         // ErrInvalid
 	ErrUnknownCode         = fail.New(fail.Invalid, "unknown code")                                   // ErrInvalid
@@ -108,6 +110,20 @@ func (e *BlockedError) Error() string { return "blocked (" + strings.Join(e.Reas
 
 // Is matches ErrBlocked and its kind.
 func (e *BlockedError) Is(target error) bool { return target == ErrBlocked || target == ErrForbidden }
+
+// QuotaError is [ErrQuota] with the limit and what counts against it.
+type QuotaError struct {
+	Kind         string // what is limited: "licenses"
+	Limit, InUse int64
+}
+
+// Error implements error.
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("%v of %s (%d, %d in use)", ErrQuota, e.Kind, e.Limit, e.InUse)
+}
+
+// Is matches ErrQuota and its kind.
+func (e *QuotaError) Is(target error) bool { return target == ErrQuota || target == ErrRefused }
 
 // wrap puts the room and the verb before an error, once.
 func wrap(err *error, format string, args ...any) {

@@ -19,22 +19,15 @@ type facts struct {
 
 // factRows are the facts that the database holds. They are a struct of their own because GORM zeroes what it scans into.
 type factRows struct {
-	Session  sessionFacts `gorm:"embedded;embeddedPrefix:session_"`
-	Identity struct {
-		ID    string
-		Epoch int64
-	} `gorm:"embedded;embeddedPrefix:identity_"`
-	User struct {
-		ID       string
-		Role     string
-		Disabled bool
-	} `gorm:"embedded;embeddedPrefix:user_"`
-	Partner partnerFacts              `gorm:"embedded;embeddedPrefix:partner_"` // the session's
-	Own     accountFacts              `gorm:"embedded;embeddedPrefix:own_"`     // the project of a delegated log-in
-	Active  accountFacts              `gorm:"embedded;embeddedPrefix:active_"`  // the project switched into
-	Lender  struct{ ID, Path string } `gorm:"embedded;embeddedPrefix:lender_"`  // that project's partner
-	Account accountFacts              `gorm:"embedded;embeddedPrefix:account_"` // the target, if it is an account
-	Holder  partnerFacts              `gorm:"embedded;embeddedPrefix:holder_"`  // the target, or the target account's partner
+	Session  sessionFacts              `gorm:"embedded;embeddedPrefix:session_"`
+	Identity identityFacts             `gorm:"embedded;embeddedPrefix:identity_"`
+	User     userFacts                 `gorm:"embedded;embeddedPrefix:user_"`
+	Partner  partnerFacts              `gorm:"embedded;embeddedPrefix:partner_"` // the session's
+	Own      accountFacts              `gorm:"embedded;embeddedPrefix:own_"`     // the project of a delegated log-in
+	Active   accountFacts              `gorm:"embedded;embeddedPrefix:active_"`  // the project switched into
+	Lender   struct{ ID, Path string } `gorm:"embedded;embeddedPrefix:lender_"`  // that project's partner
+	Account  accountFacts              `gorm:"embedded;embeddedPrefix:account_"` // the target, if it is an account
+	Holder   partnerFacts              `gorm:"embedded;embeddedPrefix:holder_"`  // the target, or the target account's partner
 }
 
 type sessionFacts struct {
@@ -44,6 +37,17 @@ type sessionFacts struct {
 	AccountEpoch  int64
 	SeenAt        store.Micros
 	EndsAt        store.Micros
+}
+
+type identityFacts struct {
+	ID    string
+	Epoch int64
+}
+
+type userFacts struct {
+	ID       string
+	Role     string
+	Disabled bool
 }
 
 type partnerFacts struct {

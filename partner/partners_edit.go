@@ -184,7 +184,8 @@ func changeCurrency(tx *store.Tx, c contractRow, to string) error {
 	if err := ledger.Drop(tx, ledger.Money, c.ID); err != nil {
 		return err
 	}
-	return ledger.Open(tx, ledger.Money, ledger.Row{Owner: c.ID, State: ledger.Held}, to, c.PartnerID)
+	_, err = ledger.Hold(tx, ledger.Money, c.ID, to, c.PartnerID)
+	return err
 }
 
 // applyDeposit makes a deposit that was held apart balance, on the switch to prepayment (PIL-06).
@@ -194,12 +195,12 @@ func (s *Standing) applyDeposit(tx *store.Tx, c contractRow, currency string) er
 		return err
 	}
 	for _, b := range list {
-		if b.State != ledger.Reserved || b.Amount <= 0 {
+		if b.Reserved <= 0 {
 			continue
 		}
-		_, err := ledger.Post(tx, ledger.Posting{
-			Book: ledger.Money, Unit: currency, Verb: "apply_deposit", From: ledger.Row{Owner: c.ID, State: ledger.Reserved},
-			To: ledger.Row{Owner: c.ID, State: ledger.Held}, Quantity: b.Amount, Partner: c.PartnerID, Actor: s.Actor(),
+		_, _, err := ledger.Post(tx, ledger.Posting{
+			Book: ledger.Money, Unit: currency, Verb: "apply_deposit", From: ledger.End{Owner: c.ID, State: ledger.Reserved},
+			To: ledger.HeldBy(c.ID), Quantity: b.Reserved, Partner: c.PartnerID, Actor: s.Actor(),
 			Reason: "billing model is prepayment", Key: tx.NewID("key"), Hash: c.ID,
 		})
 		if err != nil {

@@ -80,14 +80,23 @@ var rules = map[string]rule{
 	"activity.deliveries": {vendor: true},
 	"license.define":      {vendor: true},
 	"license.types":       {vendor: true, admin: true, project: true, anybody: true},
+	"license.find":        {vendor: true, admin: true, project: true, anybody: true},
 	"license.grant":       {vendor: true, needs: true, others: true, works: true},
 	"license.revoke":      {vendor: true, on: onHolder, needs: true},
 	"license.assign":      {admin: true, on: onAccount, needs: true, works: true, states: forMoves},
 	"license.return":      {admin: true, on: onAccount, active: true, works: true, states: forMoves},
+	"license.ask":         {admin: true, works: true},
+	"license.requests":    {vendor: true, admin: true},
+	"license.decide":      {vendor: true, needs: true, others: true, works: true},
+	"license.cap":         {vendor: true, on: onAccount, needs: true},
+	"license.correct":     {vendor: true, on: onHolder, needs: true},
+	"license.use":         {admin: true, project: true, on: onAccount, needs: true, works: true, states: forMoves},
+	"license.shrink":      {admin: true, on: onAccount, needs: true, works: true, states: forMoves},
 	"license.read":        {vendor: true, admin: true, project: true, on: onHolder, needs: true},
 	"license.history":     {vendor: true, admin: true, on: onHolder, needs: true},
 	"license.mine":        {anybody: true},
 	"license.verify":      {vendor: true},
+	"license.step":        {vendor: true},
 }
 
 // step is one look at the facts: what it found, for Explain, and the error of the call if that forbids it.

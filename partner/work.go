@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -200,11 +201,24 @@ func (s *Standing) Record(tx *store.Tx, kind, target string, changed ...string) 
 	return err
 }
 
-func (s *Standing) record(tx *store.Tx, kind, target string, changed []string) (eventRow, error) {
-	e := eventRow{
-		ID: tx.NewID("evt"), At: tx.Now(), Kind: kind, Actor: s.name(), Subject: s.name(), PartnerID: string(s.Of()), Target: target,
-		Changed: strings.Join(changed, " "),
+// Happened writes the audit row of what time did to target, an account or pool of the organisation of, while the call was at it.
+func (s *Standing) Happened(tx *store.Tx, kind, target, of string) error {
+	e := eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: kind, Actor: ledger.System, Subject: ledger.System, PartnerID: of, Target: target}
+	if strings.HasPrefix(target, "acc_") {
+		e.AccountID = &target
 	}
+	return tx.Insert(&e)
+}
+
+func (s *Standing) record(tx *store.Tx, kind, target string, changed []string) (eventRow, error) {
+	e := s.event(tx, kind, target)
+	e.Changed = strings.Join(changed, " ")
+	return e, tx.Insert(&e)
+}
+
+// event is the audit row of something done to target.
+func (s *Standing) event(tx *store.Tx, kind, target string) eventRow {
+	e := eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: kind, Actor: s.name(), Subject: s.name(), PartnerID: string(s.Of()), Target: target}
 	switch {
 	case s.Account.ID != "":
 		e.AccountID = &s.Account.ID
@@ -214,8 +228,11 @@ func (s *Standing) record(tx *store.Tx, kind, target string, changed []string) (
 	if e.PartnerID == "" {
 		e.PartnerID = string(Vendor)
 	}
-	return e, tx.Insert(&e)
+	return e
 }
+
+// Scope is whose rows the actor may read, for lists; wide says that organisations below count too.
+func (s *Standing) Scope(wide bool) store.Scope { return s.scope(wide) }
 
 // deliver puts a message about event on its way to an address. What is said is the template's; the row holds where it goes, and the
 // region that work about a project belongs to.

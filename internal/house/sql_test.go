@@ -147,10 +147,12 @@ func (s sqlCheck) variable(obj types.Object, params map[types.Object]bool) bool 
 	return len(values) > 0 || params[obj]
 }
 
-// call tells whether a function of this package, declared or local, returns fixed text for these arguments. A lock is fixed text
-// whatever its strength: [store.Tx.Lock] is asked by the rooms only, with strengths of their own.
+// fixedText are the methods of the store that return text of the build whatever they are asked.
+var fixedText = map[[3]string]bool{{storePath, "Tx", "Lock"}: true, {storePath, "Rows", "SQL"}: true}
+
+// call tells whether a function of this package, declared or local, returns fixed text for these arguments.
 func (s sqlCheck) call(e *ast.CallExpr, outer map[types.Object]bool) bool {
-	if pkg, typ, name := s.callee(e); pkg == storePath && typ == "Tx" && name == "Lock" {
+	if pkg, typ, name := s.callee(e); fixedText[[3]string{pkg, typ, name}] {
 		return true
 	}
 	body, names := s.function(e)

@@ -76,7 +76,7 @@ func each(t *testing.T, test func(t *testing.T, b *book)) {
 	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) { test(t, newBook(t, db)) })
 }
 
-func held(owner string) ledger.Row { return ledger.Row{Owner: owner, State: ledger.Held} }
+func held(owner string) ledger.End { return ledger.HeldBy(owner) }
 
 // move is a posting of n seats with a key of its own.
 func (b *book) move(from, to string, n int64, change ...func(*ledger.Posting)) ledger.Posting {
@@ -91,7 +91,7 @@ func (b *book) move(from, to string, n int64, change ...func(*ledger.Posting)) l
 
 func (b *book) post(p ledger.Posting) (posted ledger.Transfer, err error) {
 	err = store.InTx(context.Background(), b.d, func(tx *store.Tx) error {
-		posted, err = ledger.Post(tx, p)
+		posted, _, err = ledger.Post(tx, p)
 		return err
 	})
 	return posted, err
@@ -118,22 +118,32 @@ func read[T any](b *book, do func(*store.Tx) (T, error)) (v T) {
 // of is the seats that owner holds.
 func (b *book) of(owner string) (n int64) {
 	b.t.Helper()
-	for _, x := range read(b, func(tx *store.Tx) ([]ledger.Balance, error) {
+	for _, x := range read(b, func(tx *store.Tx) ([]ledger.Totals, error) {
 		return ledger.Balances(tx, ledger.Licenses, owner, "seat")
 	}) {
-		n += x.Amount
+		n += x.Available
 	}
 	return n
 }
 
 func (b *book) at(owner string, effective, known store.Micros) (n int64) {
 	b.t.Helper()
-	for _, x := range read(b, func(tx *store.Tx) ([]ledger.Balance, error) {
-		return ledger.HoldingsAt(tx, ledger.Licenses, owner, effective, known)
-	}) {
-		n += x.Amount
+	for _, x := range holdingsAt(b, owner, effective, known) {
+		n += x.Available
 	}
 	return n
+}
+
+// holdingsAt asks for one point.
+func holdingsAt(b *book, owner string, effective, known store.Micros) []ledger.Totals {
+	b.t.Helper()
+	return read(b, func(tx *store.Tx) ([]ledger.Totals, error) {
+		list, err := ledger.HoldingsAt(tx, ledger.Licenses, owner, "", []ledger.Point{{Effective: effective, Known: known, Now: tx.Now()}})
+		if err != nil {
+			return nil, err
+		}
+		return list[0], nil
+	})
 }
 
 func (b *book) verdict() ledger.Verdict {

@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
@@ -12,140 +10,274 @@ import (
 // engine is the scope of this package's statements: they name balances, and the calling room has decided about the owners.
 var engine = store.Everything("the ledger's rows are named by their owner")
 
-// Post makes one transfer in tx. *Short, ErrMismatch, ErrTooMuch.
-//
-// The statements are few because each is a round trip: lock both balances, insert the transfer, update the balances.
-func Post(tx *store.Tx, p Posting) (Transfer, error) {
-	if p.Quantity < 1 || p.Quantity > MaxQuantity || p.Key == "" || p.From == p.To {
-		return Transfer{}, fail.New(fail.Invalid, fmt.Sprintf("ledger: malformed posting of %d", p.Quantity))
-	}
-	from, to, err := lock(tx, p)
+// Outcome is what became of one posting. Busy means that it was not looked at: somebody holds its accounts.
+type Outcome struct {
+	Transfer Transfer
+	Err      error
+	Busy     bool
+}
+
+// Note tells of something that time did to an account while a call was at it; the audit wants to know.
+type Note struct{ Verb, Owner, Partner string }
+
+// Result is the outcomes of postings, in their order, and what time did on the way.
+type Result struct {
+	Outcomes []Outcome
+	Notes    []Note
+}
+
+// Post makes one transfer in tx. *Short, *Over, ErrSeated, ErrMismatch, ErrTooMuch, ErrCorrected. Units leave in the order in which
+// their lots run out, the undated last.
+func Post(tx *store.Tx, p Posting) (Transfer, []Note, error) {
+	w, err := open(tx, p.Book, []Posting{p}, waiting)
 	if err != nil {
-		return Transfer{}, err
+		return Transfer{}, nil, err
 	}
-	fromAfter, fits := add(from.Amount, -p.Quantity)
-	toAfter, fitsTo := add(to.Amount, p.Quantity)
-	short := from.Bounded && fromAfter < 0
-	if short || !fits || !fitsTo {
-		if first, found, err := Replay(tx, p); found || err != nil {
+	t, err := w.one(p)
+	return t, w.notes, err
+}
+
+// PostAll makes many in one go, each for itself: what they need is locked in one order, decided on one after the other, written
+// together. Where passing is set, accounts that somebody else holds are passed over and their postings come back Busy, as do those of
+// accounts that do not exist yet or that time has work on.
+func PostAll(tx *store.Tx, list []Posting, passing bool) (Result, error) {
+	if len(list) == 0 {
+		return Result{}, nil
+	}
+	how := waiting
+	if passing {
+		how = passingBy
+	}
+	w, err := open(tx, list[0].Book, list, how)
+	if err != nil {
+		return Result{}, err
+	}
+	first, err := replays(tx, list)
+	if err != nil {
+		return Result{}, err
+	}
+	r := Result{Outcomes: make([]Outcome, len(list))}
+	for i, p := range list {
+		key := [3]string{p.Partner, p.Verb, p.Key}
+		switch t, used := first[key]; {
+		case used && t.Hash != p.Hash:
+			r.Outcomes[i] = Outcome{Err: ErrMismatch}
+		case used:
+			t.Replayed = true
+			r.Outcomes[i] = Outcome{Transfer: t}
+		case w.busy(p):
+			r.Outcomes[i] = Outcome{Busy: true}
+		default:
+			t, err := w.post(p)
+			r.Outcomes[i] = Outcome{Transfer: t, Err: err}
+			if err == nil {
+				first[key] = t
+			}
+		}
+	}
+	complete, err := w.flush()
+	if err == nil && !complete { // somebody else used one of the keys since we looked
+		err = store.ErrAgain
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	for i := range r.Outcomes {
+		o := &r.Outcomes[i]
+		if t, made := w.made[[3]string{o.Transfer.Partner, o.Transfer.Verb, o.Transfer.Key}]; made {
+			o.Transfer.ID = t
+		}
+	}
+	r.Notes = w.notes
+	return r, nil
+}
+
+// Try tells what Post would answer, and changes nothing.
+func Try(tx *store.Tx, p Posting) error {
+	w, err := open(tx, p.Book, []Posting{p}, looking)
+	if err != nil {
+		return err
+	}
+	_, err = w.post(p)
+	return err
+}
+
+// one makes a single posting: its key is looked up only where there is reason to.
+func (w *world) one(p Posting) (Transfer, error) {
+	if p.New != (Validity{}) && !p.Fresh { // a lot that a replay would leave behind
+		if first, found, err := Replay(w.tx, p); found || err != nil {
 			return first, err
 		}
-		if short {
-			return Transfer{}, &Short{Available: from.Amount}
+	}
+	t, refusal := w.post(p)
+	if refusal != nil {
+		if p.Fresh {
+			return Transfer{}, refusal
 		}
-		return Transfer{}, ErrTooMuch
+		first, found, err := Replay(w.tx, p)
+		if err == nil && !found {
+			err = refusal
+		}
+		return first, err
 	}
-	recorded := max(tx.Clock(), from.Recorded+1, to.Recorded+1)
-	effective := p.Effective
-	if effective == 0 {
-		effective = recorded
+	opens := slices.ContainsFunc(w.touched, func(b *balance) bool { return b.ID == 0 })
+	if opens && !p.Fresh { // rows that a replay would leave behind
+		if first, found, err := Replay(w.tx, p); found || err != nil {
+			return first, err
+		}
 	}
-	row := transfer{
-		Book: p.Book, Unit: p.Unit, Verb: p.Verb, Quantity: p.Quantity, FromID: from.ID, ToID: to.ID, FromAfter: fromAfter, ToAfter: toAfter,
-		PartnerID: p.Partner, Actor: p.Actor, Reason: p.Reason, Key: p.Key, Hash: p.Hash, Effective: effective, Recorded: recorded,
-	}
-	added, err := tx.InsertNew(&row)
+	complete, err := w.flush()
 	if err != nil {
 		return Transfer{}, err
 	}
-	if !added {
-		first, found, err := Replay(tx, p)
-		if err == nil && !found {
+	if !complete && opens {
+		return Transfer{}, store.ErrAgain
+	}
+	if !complete {
+		first, found, err := Replay(w.tx, p)
+		switch {
+		case err == nil && !found && p.Corrects != 0:
+			err = ErrCorrected
+		case err == nil && !found:
 			err = fail.New(fail.Unavailable, "ledger: a transfer with this key was seen, and is gone")
 		}
 		return first, err
 	}
-	n, err := tx.Exec(engine, `UPDATE prm_ledger_balances SET amount = CASE id WHEN ? THEN amount - ? ELSE amount + ? END, recorded = ?
-		WHERE id IN (?, ?)`, from.ID, p.Quantity, p.Quantity, recorded, from.ID, to.ID)
-	if err == nil && n != 2 {
-		err = fail.New(fail.Unavailable, "ledger: a locked balance is gone")
-	}
-	return row.public(p.From, p.To), err
-}
-
-func (t transfer) public(from, to Row) Transfer {
-	return Transfer{
-		ID: t.ID, Book: t.Book, Unit: t.Unit, Verb: t.Verb, Quantity: t.Quantity, From: from, To: to, FromAfter: t.FromAfter,
-		ToAfter: t.ToAfter, Partner: t.PartnerID, Actor: t.Actor, Reason: t.Reason, Key: t.Key, Hash: t.Hash,
-		Effective: t.Effective, Recorded: t.Recorded,
-	}
+	t.ID = w.made[[3]string{p.Partner, p.Verb, p.Key}]
+	return t, nil
 }
 
 // Replay finds the first transfer behind p's key. A caller that must refuse for another reason asks it first: a repeated call gets
 // its first answer although the world has moved on since.
 func Replay(tx *store.Tx, p Posting) (Transfer, bool, error) {
-	var found []Transfer
-	err := tx.Query(engine, &found, selectTransfers+" WHERE t.partner_id = ? AND t.verb = ? AND t.key = ?", p.Partner, p.Verb, p.Key)
+	var found []entry
+	err := tx.Query(engine, &found, selectEntries+" WHERE t.partner_id = ? AND t.verb = ? AND t.key = ? ORDER BY t.part", p.Partner, p.Verb, p.Key)
 	if err != nil || len(found) == 0 {
 		return Transfer{}, false, err
 	}
-	if found[0].Hash != p.Hash {
+	t := transfers(found)[0]
+	if t.Hash != p.Hash {
 		return Transfer{}, true, ErrMismatch
 	}
-	found[0].Replayed = true
-	return found[0], true, nil
+	t.Replayed = true
+	return t, true, nil
 }
 
-// selectTransfers reads transfers with the names of both balances.
-const selectTransfers = `SELECT t.id, t.book, t.unit, t.verb, t.quantity, t.from_after, t.to_after, t.partner_id, t.actor, t.reason, t.key, t.hash,
-	t.effective, t.recorded, f.owner AS from_owner, f.state AS from_state, f.lot AS from_lot, o.owner AS to_owner, o.state AS to_state,
-	o.lot AS to_lot FROM prm_ledger_transfers t JOIN prm_ledger_balances f ON f.id = t.from_id JOIN prm_ledger_balances o ON o.id = t.to_id`
+var keyColumns = store.ColumnsOf("partner TEXT", "verb TEXT", "key TEXT")
 
-// lockPair locks nothing unless both balances exist: whoever held one while making the other could wait in a circle with somebody who
-// makes the same one.
-const lockPair = `SELECT id, owner, state, lot, amount, bounded, recorded FROM prm_ledger_balances
-	WHERE owner IN (?, ?) AND book = ? AND unit = ? AND state IN (?, ?) AND lot IN (?, ?)
-	AND EXISTS (SELECT 1 FROM prm_ledger_balances WHERE owner = ? AND book = ? AND unit = ? AND state = ? AND lot = ?)
-	AND EXISTS (SELECT 1 FROM prm_ledger_balances WHERE owner = ? AND book = ? AND unit = ? AND state = ? AND lot = ?) ORDER BY id`
-
-// lock reads both balances of p under their locks, making those that do not exist yet.
-func lock(tx *store.Tx, p Posting) (from, to balance, err error) {
-	for range 2 {
-		var rows []balance
-		err := tx.Query(engine, &rows, lockPair+tx.Lock("UPDATE"), p.From.Owner, p.To.Owner, p.Book, p.Unit, p.From.State, p.To.State,
-			p.From.Lot, p.To.Lot, p.From.Owner, p.Book, p.Unit, p.From.State, p.From.Lot, p.To.Owner, p.Book, p.Unit, p.To.State, p.To.Lot)
-		if err != nil {
-			return from, to, err
-		}
-		for _, b := range rows {
-			switch b.row() {
-			case p.From:
-				from = b
-			case p.To:
-				to = b
-			}
-		}
-		if from.ID != 0 && to.ID != 0 {
-			return from, to, nil
-		}
-		if err := create(tx, p); err != nil {
-			return from, to, err
+// replays finds the first transfers behind the keys of postings, by key.
+func replays(tx *store.Tx, list []Posting) (map[[3]string]Transfer, error) {
+	keys := tx.Rows(keyColumns)
+	for _, p := range list {
+		if !p.Fresh {
+			keys.Add(p.Partner, p.Verb, p.Key)
 		}
 	}
-	return from, to, fail.New(fail.Unavailable, "ledger: a new balance cannot be seen")
+	found := map[[3]string]Transfer{}
+	if keys.Len() == 0 {
+		return found, nil
+	}
+	var entries []entry
+	err := tx.Query(engine, &entries, selectEntries+" JOIN "+keys.SQL()+" ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key ORDER BY t.id",
+		keys.Args()...)
+	for _, t := range transfers(entries) {
+		found[[3]string{t.Partner, t.Verb, t.Key}] = t
+	}
+	return found, err
 }
 
-// create makes the balances of p that are missing, in the order of their names, so that two callers who make the same pair do not wait
-// for each other; one that somebody else makes meanwhile is as good.
-func create(tx *store.Tx, p Posting) error {
-	rows := []Row{p.From, p.To}
-	slices.SortFunc(rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.State, b.State), cmp.Compare(a.Lot, b.Lot))
-	})
-	for _, r := range rows {
-		if err := Open(tx, p.Book, r, p.Unit, p.Partner); err != nil {
-			return err
+// post decides on a posting and makes it in memory; flush writes it. A refusal changes nothing.
+func (w *world) post(p Posting) (Transfer, error) {
+	if p.Quantity < 1 || p.Quantity > MaxQuantity || p.Key == "" || p.From == p.To {
+		return Transfer{}, errMalformed
+	}
+	from, to := w.accounts[name{p.From.Owner, p.Unit}], w.accounts[name{p.To.Owner, p.Unit}]
+	now := w.tx.Now()
+	units, err := from.take(&p, now)
+	if err != nil {
+		return Transfer{}, err
+	}
+	if err := w.allowed(&p, from, to, units, now); err != nil {
+		return Transfer{}, err
+	}
+	return w.apply(&p, from, to, units)
+}
+
+// allowed looks at what the accounts are bound to beyond their balances.
+func (w *world) allowed(p *Posting, from, to *account, units []taken, now store.Micros) error {
+	if limit := to.head.Cap; limit >= 0 && from != to {
+		if use := to.inUse(); use > limit || p.Quantity > limit-use {
+			return &Over{Limit: limit, InUse: use}
+		}
+	}
+	if from.head.Seats > 0 && p.From.State == Held {
+		left := from.usable(now, false)
+		for _, u := range units {
+			if u.row.usable(now, false) {
+				left -= u.n
+			}
+		}
+		if left < from.head.Seats {
+			return ErrSeated
+		}
+	}
+	for _, side := range []struct {
+		a     *account
+		state State
+		n     int64
+	}{{from, p.From.State, -p.Quantity}, {to, p.To.State, p.Quantity}} {
+		if _, fits := add(side.a.total(side.state), side.n); !fits {
+			return ErrTooMuch
 		}
 	}
 	return nil
 }
 
-// Open makes sure that a balance exists, at zero.
-func Open(tx *store.Tx, book Book, r Row, unit, partner string) error {
-	b := balance{Book: book, Owner: r.Owner, Unit: unit, State: r.State, Lot: r.Lot, Bounded: !unbounded(book, r)}
-	if r.Owner != Issuer {
-		b.PartnerID = &partner
+// apply moves the units, a leg for each row they come from.
+func (w *world) apply(p *Posting, from, to *account, units []taken) (Transfer, error) {
+	recorded := max(w.tx.Clock(), from.head.Recorded+1, to.head.Recorded+1)
+	effective := p.Effective
+	if effective == 0 {
+		effective = recorded
 	}
-	_, err := tx.InsertNew(&b)
-	return err
+	lot, err := w.newLot(p)
+	if err != nil {
+		return Transfer{}, err
+	}
+	t := Transfer{Book: p.Book, Unit: p.Unit, Verb: p.Verb, Quantity: p.Quantity, From: p.From, To: p.To, Partner: p.Partner, Actor: p.Actor,
+		Reason: p.Reason, Key: p.Key, Hash: p.Hash, Corrects: p.Corrects, Effective: effective, Recorded: recorded}
+	for i, u := range units {
+		v, target := p.New, lot
+		if lot == 0 {
+			v, target = Validity{u.row.ValidFrom, u.row.ValidUntil}, u.row.Lot
+		}
+		if lot == 0 && len(p.Lots) > 0 { // exact lots also come back from the issuer, who has none
+			target, v = p.Lots[i].Lot, p.Lots[i].Validity
+		}
+		arrives := to.into(p.Book, slot{p.To.State, target}, u.row, p.Partner, v)
+		u.row.Amount -= u.n
+		arrives.Amount += u.n
+		u.row.Recorded, arrives.Recorded = recorded, recorded
+		w.legs = append(w.legs, leg{move: len(w.moves), part: i, from: u.row, to: arrives, n: u.n, fromAfter: u.row.Amount, toAfter: arrives.Amount})
+		w.touch(u.row, arrives)
+		if p.To.State == Held {
+			to.dueBy(arrives.ValidUntil)
+		}
+		t.Shares = append(t.Shares, Share{max(u.row.Lot, arrives.Lot), Validity{max(u.row.ValidFrom, arrives.ValidFrom), max(u.row.ValidUntil, arrives.ValidUntil)}, u.n})
+	}
+	from.head.Recorded, to.head.Recorded = recorded, recorded
+	w.touch(from.head, to.head)
+	t.FromAfter, t.ToAfter = from.total(p.From.State), to.total(p.To.State)
+	w.moves = append(w.moves, t)
+	return t, nil
+}
+
+// newLot opens the lot that a posting asks for.
+func (w *world) newLot(p *Posting) (id int64, err error) {
+	if p.New == (Validity{}) || w.how == looking {
+		return 0, nil
+	}
+	err = w.tx.Query(engine, &id, `INSERT INTO prm_ledger_lots (book, unit, partner_id, valid_from, valid_until, created_at)
+		VALUES (?, ?, ?, ?, ?, ?) RETURNING id`, p.Book, p.Unit, p.Partner, p.New.From, p.New.Until, w.tx.Now())
+	return id, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -22,8 +23,8 @@ func TestBEY12_PostMovesBetweenTwoBalances(t *testing.T) {
 		p := b.move("prt_a", "acc_1", 4, func(p *ledger.Posting) { p.Reason = "because"; p.Effective = 500 })
 		got := b.must(p)
 		want := ledger.Transfer{ID: got.ID, Book: ledger.Licenses, Unit: "seat", Verb: "move", Quantity: 4, From: held("prt_a"), To: held("acc_1"), FromAfter: 6,
-			ToAfter: 4, Partner: "prt_a", Actor: "usr_1", Reason: "because", Key: p.Key, Hash: "h", Effective: 500, Recorded: got.Recorded}
-		if got != want || got.ID <= grant.ID || grant.ID < 1 {
+			ToAfter: 4, Shares: []ledger.Share{{Quantity: 4}}, Partner: "prt_a", Actor: "usr_1", Reason: "because", Key: p.Key, Hash: "h", Effective: 500, Recorded: got.Recorded}
+		if !reflect.DeepEqual(got, want) || got.ID <= grant.ID || grant.ID < 1 {
 			t.Errorf("posted %+v\nwant   %+v\nafter %d", got, want, grant.ID)
 		}
 		if grant.FromAfter != -10 || grant.ToAfter != 10 || grant.Effective != grant.Recorded || grant.Recorded != 1000 {
@@ -100,8 +101,8 @@ func TestBEY12_BalancesStayWithinInt64(t *testing.T) {
 	each(t, func(t *testing.T, b *book) {
 		money := func(p *ledger.Posting) { p.Book, p.Unit = ledger.Money, "EUR" }
 		b.must(b.move("ctr_1", "ctr_2", 5, money))
-		list := read(b, func(tx *store.Tx) ([]ledger.Balance, error) { return ledger.Balances(tx, ledger.Money, "ctr_1", "") })
-		if len(list) != 1 || list[0].Amount != -5 {
+		list := read(b, func(tx *store.Tx) ([]ledger.Totals, error) { return ledger.Balances(tx, ledger.Money, "ctr_1", "") })
+		if len(list) != 1 || list[0].Available != -5 {
 			t.Errorf("ctr_1: %+v, want -5", list)
 		}
 		b.must(b.move(ledger.Issuer, "prt_big", ledger.MaxQuantity))
@@ -132,7 +133,7 @@ func TestBEY13_AKeyActsOnce(t *testing.T) {
 			got, err := b.post(p)
 			want := first
 			want.Replayed = true
-			if err != nil || got != want {
+			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("%s: %+v, %v\nwant the first one, %+v", what, got, err, want)
 			}
 		}
@@ -192,15 +193,13 @@ func TestBEY14_RecordedTimeFollowsTheLocks(t *testing.T) {
 	})
 }
 
-func TestBEY12_StatesAndLotsOfOneOwnerAreBalancesOfTheirOwn(t *testing.T) {
+func TestBEY12_StatesOfOneOwnerAreBalancesOfTheirOwn(t *testing.T) {
 	each(t, func(t *testing.T, b *book) {
 		b.must(b.move(ledger.Issuer, "prt_a", 10))
-		b.must(b.move("prt_a", "prt_a", 3, func(p *ledger.Posting) { p.To.State = ledger.Reserved }))
-		b.must(b.move("prt_a", "prt_a", 2, func(p *ledger.Posting) { p.To.Lot = 7 }))
+		b.must(b.move("prt_a", "prt_a", 3, func(p *ledger.Posting) { p.To.State = ledger.Consumed }))
 		b.must(b.move(ledger.Issuer, "prt_a", 1, func(p *ledger.Posting) { p.Unit = "box" }))
-		want := []ledger.Balance{{Unit: "box", State: ledger.Held, Amount: 1}, {Unit: "seat", State: ledger.Held, Amount: 5},
-			{Unit: "seat", State: ledger.Held, Lot: 7, Amount: 2}, {Unit: "seat", State: ledger.Reserved, Amount: 3}}
-		got := read(b, func(tx *store.Tx) ([]ledger.Balance, error) { return ledger.Balances(tx, ledger.Licenses, "prt_a", "") })
+		want := []ledger.Totals{{Unit: "box", Available: 1}, {Unit: "seat", Available: 7, Consumed: 3}}
+		got := read(b, func(tx *store.Tx) ([]ledger.Totals, error) { return ledger.Balances(tx, ledger.Licenses, "prt_a", "") })
 		if len(got) != len(want) {
 			t.Fatalf("%+v, want %+v", got, want)
 		}
@@ -224,11 +223,11 @@ func TestBEY12_TheDatabaseRefusesAnOverdraw(t *testing.T) {
 			"UPDATE prm_ledger_balances SET amount = -1, bounded = FALSE WHERE owner = 'prt_a'",
 			`INSERT INTO prm_ledger_balances (book, owner, unit, state, lot, amount, bounded, recorded)
 				VALUES ('license', 'prt_b', 'seat', 'held', 0, -1, TRUE, 0)`,
-			`INSERT INTO prm_ledger_transfers SELECT id + 100, book, unit, verb, 0, from_id, to_id, from_after, to_after, partner_id, actor, reason,
+			`INSERT INTO prm_ledger_transfers (id, book, unit, verb, quantity, from_id, to_id, from_after, to_after, partner_id, actor, reason, key, hash, effective, recorded) SELECT id + 100, book, unit, verb, 0, from_id, to_id, from_after, to_after, partner_id, actor, reason,
 				'k2', hash, effective, recorded FROM prm_ledger_transfers`,
 		} {
 			if strings.HasPrefix(q, "INSERT INTO prm_ledger_transfers") && b.db.Kind == dbtest.Postgres {
-				q = strings.Replace(q, "transfers SELECT", "transfers OVERRIDING SYSTEM VALUE SELECT", 1)
+				q = strings.Replace(q, ") SELECT", ") OVERRIDING SYSTEM VALUE SELECT", 1)
 			}
 			err := store.InTx(context.Background(), b.d, func(tx *store.Tx) error {
 				_, err := tx.Exec(store.Everything("tampering"), q)
@@ -251,7 +250,10 @@ func TestBEY12_OnlyUnusedBalancesCanBeDropped(t *testing.T) {
 		moved := func(owner string) bool {
 			return read(b, func(tx *store.Tx) (bool, error) { return ledger.Moved(tx, ledger.Licenses, owner) })
 		}
-		if err := in(func(tx *store.Tx) error { return ledger.Open(tx, ledger.Licenses, held("prt_a"), "seat", "prt_a") }); err != nil {
+		if err := in(func(tx *store.Tx) error {
+			_, err := ledger.Hold(tx, ledger.Licenses, "prt_a", "seat", "prt_a")
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if moved("prt_a") {

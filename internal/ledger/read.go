@@ -4,28 +4,97 @@ import (
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
-// Balance is what an owner has of one unit in one state and lot.
-type Balance struct {
-	Unit   string
-	State  State
-	Lot    int64
-	Amount int64
+// Totals is what an owner has of one unit, over all lots. Available is held and valid; Upcoming is held and not valid yet.
+type Totals struct {
+	Unit                                             string
+	Available, Upcoming, Reserved, Consumed, Expired int64
 }
 
-// Balances returns an owner's balances in a book, of one unit or of all (""), by unit.
-func Balances(tx *store.Tx, book Book, owner, unit string) ([]Balance, error) {
-	var list []Balance
-	err := tx.Query(engine, &list, `SELECT unit, state, lot, amount FROM prm_ledger_balances
-		WHERE owner = ? AND book = ? AND (? = '' OR unit = ?) ORDER BY unit, state, lot`, owner, book, unit, unit)
-	return list, err
+// holding is what an owner has of one unit in one state and lot.
+type holding struct {
+	I                     int // of the point it was asked for at
+	Unit                  string
+	State                 State
+	Lot                   int64
+	Amount                int64
+	Due                   store.Micros
+	ValidFrom, ValidUntil store.Micros
 }
 
-// LockBalances is Balances under the row locks, in their order, for a caller that will move them all.
-func LockBalances(tx *store.Tx, book Book, owner string) ([]Balance, error) {
-	var list []Balance
-	err := tx.Query(engine, &list, `SELECT unit, state, lot, amount FROM prm_ledger_balances
-		WHERE owner = ? AND book = ? ORDER BY id`+tx.Lock("UPDATE"), owner, book)
-	return list, err
+// Balances returns what an owner has in a book, of one unit or of all (""), by unit. What has run out by now counts as such, whether or
+// not that has been written.
+func Balances(tx *store.Tx, book Book, owner, unit string) ([]Totals, error) {
+	var rows []holding
+	err := tx.Query(engine, &rows, `SELECT b.unit, b.state, b.lot, b.amount, b.due, COALESCE(l.valid_from, 0) AS valid_from, COALESCE(l.valid_until, 0) AS valid_until
+		FROM prm_ledger_balances b LEFT JOIN prm_ledger_lots l ON l.id = b.lot
+		WHERE b.owner = ? AND b.book = ? AND (? = '' OR b.unit = ?) ORDER BY b.unit`, owner, book, unit, unit)
+	if err != nil {
+		return nil, err
+	}
+	due := false
+	for _, r := range rows {
+		due = due || r.Due != 0 && r.Due <= tx.Now()
+	}
+	if due {
+		list, err := lapsed(tx, book, owner, unit, tx.Now())
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range list {
+			rows = release(rows, l.Unit, l.shares)
+		}
+	}
+	return totals(rows, tx.Now()), nil
+}
+
+// release puts reserved units back among the held ones.
+func release(rows []holding, unit string, shares []Share) []holding {
+	for _, s := range shares {
+		for i := range rows {
+			r := &rows[i]
+			switch {
+			case r.Unit != unit || r.Lot != s.Lot:
+			case r.State == Reserved:
+				r.Amount -= s.Quantity
+			case r.State == Held:
+				r.Amount += s.Quantity
+			}
+		}
+	}
+	return rows
+}
+
+// totals adds up rows that are in the order of their units, as they count at now.
+func totals(rows []holding, now store.Micros) []Totals {
+	var list []Totals
+	for _, r := range rows {
+		if n := len(list); n == 0 || list[n-1].Unit != r.Unit {
+			list = append(list, Totals{Unit: r.Unit})
+		}
+		t := &list[len(list)-1]
+		switch {
+		case r.State == Reserved:
+			t.Reserved += r.Amount
+		case r.State == Consumed:
+			t.Consumed += r.Amount
+		case r.State == Expired, r.ValidUntil != 0 && r.ValidUntil <= now:
+			t.Expired += r.Amount
+		case r.ValidFrom > now:
+			t.Upcoming += r.Amount
+		default:
+			t.Available += r.Amount
+		}
+	}
+	return list
+}
+
+// LockBalances takes all that an owner has in a book, in the order of the locks, and returns it without regard to time, for a caller that
+// will move it.
+func LockBalances(tx *store.Tx, book Book, owner string) (list []Totals, err error) {
+	var rows []holding
+	err = tx.Query(engine, &rows, `SELECT unit, state, lot, amount FROM prm_ledger_balances WHERE owner = ? AND book = ? ORDER BY id`+
+		tx.Lock("UPDATE"), owner, book)
+	return totals(rows, 0), err
 }
 
 // Moved tells whether an owner has any transfer in a book.
@@ -43,85 +112,111 @@ func Drop(tx *store.Tx, book Book, owner string) error {
 	return err
 }
 
-// Settle waits for the transfers of an owner that are in flight, and lets none begin until tx ends: what is recorded up to now is then
+// Hold makes sure that an owner has an account of a unit, and holds it until tx ends.
+func Hold(tx *store.Tx, book Book, owner, unit, partner string) ([]Note, error) {
+	w, _, err := hold(tx, book, owner, unit, partner)
+	if err != nil {
+		return nil, err
+	}
+	return w.notes, nil
+}
+
+// Await waits for the transfers of an owner that are in flight, and lets none begin until tx ends: what is recorded up to now is then
 // all there is, and a statement of it stays as it is.
-func Settle(tx *store.Tx, book Book, owner string) error {
+func Await(tx *store.Tx, book Book, owner string) error {
 	var ids []int64
 	return tx.Query(engine, &ids, "SELECT id FROM prm_ledger_balances WHERE owner = ? AND book = ? ORDER BY id"+tx.Lock("SHARE"), owner, book)
 }
 
-// HoldingsAt returns an owner's balances as they were at effective, as known at known.
+// Forever is later than any recorded time.
+const Forever = store.Micros(1<<63 - 1)
+
+// Point is an instant on both clocks: what counts at Effective, as it was known at Known. Lots and reservations are judged at Effective,
+// or at Now if Effective is Forever.
+type Point struct{ Effective, Known, Now store.Micros }
+
+func (p Point) judged() store.Micros {
+	if p.Effective == Forever {
+		return p.Now
+	}
+	return p.Effective
+}
+
+// HoldingsAt returns what an owner had at each point, of one unit or of all (""), in one statement for all of them.
+func HoldingsAt(tx *store.Tx, book Book, owner, unit string, points []Point) ([][]Totals, error) {
+	rows, err := holdings(tx, book, owner, unit, points)
+	if err != nil {
+		return nil, err
+	}
+	open, err := reservedSince(tx, book, owner, unit, points)
+	if err != nil {
+		return nil, err
+	}
+	list := make([][]Totals, len(points))
+	for i, p := range points {
+		for _, r := range open {
+			if r.CreatedAt <= p.Known && r.Expires <= p.judged() && (r.EndedAt == 0 || r.EndedAt > p.Known) {
+				rows[i] = release(rows[i], r.Unit, []Share{{Lot: r.Lot, Quantity: r.Quantity}})
+			}
+		}
+		for _, t := range totals(rows[i], p.judged()) {
+			if t != (Totals{Unit: t.Unit}) {
+				list[i] = append(list[i], t)
+			}
+		}
+	}
+	return list, nil
+}
+
+// reservedUntil is a lot of a reservation with its times.
+type reservedUntil struct {
+	Unit                        string
+	Lot, Quantity               int64
+	CreatedAt, Expires, EndedAt store.Micros
+}
+
+// reservedSince reads the reservations that had run out at one of the points and were still open as it was known then.
+func reservedSince(tx *store.Tx, book Book, owner, unit string, points []Point) (list []reservedUntil, err error) {
+	known, latest := Forever, store.Micros(0)
+	for _, p := range points {
+		known, latest = min(known, p.Known), max(latest, p.judged())
+	}
+	err = tx.Query(engine, &list, `SELECT r.unit, o.lot, t.quantity, r.created_at, r.expires, r.ended_at FROM prm_ledger_reservations r
+		JOIN prm_ledger_transfers t ON t.partner_id = r.partner_id AND t.verb = 'reserve' AND t.key = r.key JOIN prm_ledger_balances o ON o.id = t.to_id
+		WHERE r.owner = ? AND r.book = ? AND (? = '' OR r.unit = ?) AND r.expires <= ? AND (r.ended_at = 0 OR r.ended_at > ?)`,
+		owner, book, unit, unit, latest, known)
+	return list, err
+}
+
+var pointColumns = store.ColumnsOf("i INTEGER", "at BIGINT", "effective BIGINT", "known BIGINT")
+
+// holdings reads an owner's rows as they were at each point.
 //
-// Most transfers take effect when recorded, so the answer is the running balance at t = min(effective, known), found by index,
-// mended by the dated transfers alone: take back those recorded by t that take effect after effective, add those recorded in
-// (t, known] that take effect by effective.
-func HoldingsAt(tx *store.Tx, book Book, owner string, effective, known store.Micros) ([]Balance, error) {
-	var list []Balance
-	t := min(effective, known)
-	err := tx.Query(engine, &list, `SELECT unit, state, lot, amount FROM (SELECT b.unit, b.state, b.lot,
-		COALESCE((SELECT x.after FROM (
-			SELECT * FROM (SELECT t.from_after AS after, t.recorded FROM prm_ledger_transfers t WHERE t.from_id = b.id AND t.recorded <= ? ORDER BY t.recorded DESC LIMIT 1) o
+// Most transfers take effect when recorded, so the answer is the running balance at the earlier of the two times, found by index, mended
+// by the dated transfers alone: take back those recorded by then that take effect later, add those recorded since that take effect in time.
+func holdings(tx *store.Tx, book Book, owner, unit string, points []Point) ([][]holding, error) {
+	list := tx.Rows(pointColumns)
+	for i, p := range points {
+		list.Add(i, min(p.Effective, p.Known), p.Effective, p.Known)
+	}
+	var rows []holding
+	err := tx.Query(engine, &rows, `SELECT x.i, b.unit, b.state, b.lot, COALESCE(l.valid_from, 0) AS valid_from, COALESCE(l.valid_until, 0) AS valid_until,
+		COALESCE((SELECT y.after FROM (
+			SELECT * FROM (SELECT t.from_after AS after, t.recorded FROM prm_ledger_transfers t WHERE t.from_id = b.id AND t.recorded <= x.at ORDER BY t.recorded DESC LIMIT 1) o
 			UNION ALL
-			SELECT * FROM (SELECT t.to_after AS after, t.recorded FROM prm_ledger_transfers t WHERE t.to_id = b.id AND t.recorded <= ? ORDER BY t.recorded DESC LIMIT 1) i
-		) x ORDER BY x.recorded DESC LIMIT 1), 0)
+			SELECT * FROM (SELECT t.to_after AS after, t.recorded FROM prm_ledger_transfers t WHERE t.to_id = b.id AND t.recorded <= x.at ORDER BY t.recorded DESC LIMIT 1) i
+		) y ORDER BY y.recorded DESC LIMIT 1), 0)
 		+ COALESCE((SELECT CAST(SUM(`+mend+`t.quantity) AS BIGINT) FROM prm_ledger_transfers t WHERE t.from_id = b.id AND t.effective <> t.recorded), 0)
 		- COALESCE((SELECT CAST(SUM(`+mend+`t.quantity) AS BIGINT) FROM prm_ledger_transfers t WHERE t.to_id = b.id AND t.effective <> t.recorded), 0) AS amount
-		FROM prm_ledger_balances b WHERE b.owner = ? AND b.book = ?) h WHERE amount <> 0 ORDER BY unit, state, lot`,
-		t, t, t, effective, t, known, effective, t, effective, t, known, effective, owner, book)
-	return list, err
+		FROM `+list.SQL()+` CROSS JOIN prm_ledger_balances b LEFT JOIN prm_ledger_lots l ON l.id = b.lot
+		WHERE b.owner = ? AND b.book = ? AND (? = '' OR b.unit = ?) ORDER BY x.i, b.unit, b.state, b.lot`, append(list.Args(), owner, book, unit, unit)...)
+	at := make([][]holding, len(points))
+	for _, r := range rows {
+		at[r.I] = append(at[r.I], r)
+	}
+	return at, err
 }
 
 // mend is +1 for a dated transfer to take back, -1 for one to add, seen from the side that lost the units.
-const mend = `(CASE WHEN t.recorded <= ? AND t.effective > ? THEN 1 WHEN t.recorded > ? AND t.recorded <= ? AND t.effective <= ? THEN -1 ELSE 0 END) * `
-
-// Span is a stretch of recorded time, [From, Until); a zero Until is open.
-type Span struct{ From, Until store.Micros }
-
-// forever is later than any recorded time.
-const forever = store.Micros(1<<63 - 1)
-
-// Place is the position behind the last transfer of a page.
-type Place struct {
-	Recorded store.Micros
-	ID       int64
-}
-
-// History returns at most limit transfers that touched the owner's balances of unit ("" is every unit), newest first, behind place
-// (nil is the start).
-func History(tx *store.Tx, book Book, owner, unit string, place *Place, limit int) ([]Transfer, error) {
-	if place == nil {
-		place = &Place{Recorded: forever, ID: 1<<63 - 1}
-	}
-	var list []Transfer
-	arm := func(side string) string {
-		return `SELECT * FROM (SELECT t.id FROM prm_ledger_transfers t WHERE t.` + side + ` IN (SELECT b.id FROM prm_ledger_balances b
-			WHERE b.owner = ? AND b.book = ? AND (? = '' OR b.unit = ?)) AND (t.recorded, t.id) < (?, ?) ORDER BY t.recorded DESC, t.id DESC LIMIT ?) ` + side
-	}
-	args := []any{owner, book, unit, unit, place.Recorded, place.ID, limit}
-	err := tx.Query(engine, &list, selectTransfers+` WHERE t.id IN (`+arm("from_id")+` UNION `+arm("to_id")+`)
-		ORDER BY t.recorded DESC, t.id DESC LIMIT ?`, append(append(args, args...), limit)...)
-	return list, err
-}
-
-// Statement returns what the owner's balance of unit in state was at the start of span, and every transfer that changed it since,
-// oldest first.
-func Statement(tx *store.Tx, book Book, owner, unit string, state State, span Span) (opening int64, list []Transfer, err error) {
-	if span.Until == 0 {
-		span.Until = forever
-	}
-	before, err := HoldingsAt(tx, book, owner, forever, span.From-1)
-	if err != nil {
-		return 0, nil, err
-	}
-	for _, b := range before {
-		if b.Unit == unit && b.State == state {
-			opening += b.Amount
-		}
-	}
-	err = tx.Query(engine, &list, selectTransfers+` WHERE t.book = ? AND t.unit = ? AND t.recorded >= ? AND t.recorded < ?
-		AND t.id IN (SELECT x.id FROM prm_ledger_transfers x JOIN prm_ledger_balances b ON b.id = x.from_id WHERE b.owner = ? AND b.book = ? AND b.unit = ? AND b.state = ?
-		UNION SELECT x.id FROM prm_ledger_transfers x JOIN prm_ledger_balances b ON b.id = x.to_id WHERE b.owner = ? AND b.book = ? AND b.unit = ? AND b.state = ?)
-		ORDER BY t.recorded, t.id`,
-		book, unit, span.From, span.Until, owner, book, unit, state, owner, book, unit, state)
-	return opening, list, err
-}
+const mend = `(CASE WHEN t.recorded <= x.at AND t.effective > x.effective THEN 1
+	WHEN t.recorded > x.at AND t.recorded <= x.known AND t.effective <= x.effective THEN -1 ELSE 0 END) * `

@@ -46,7 +46,7 @@ func TestBEY15_AStatementsClosingIsTheNextOnesOpening(t *testing.T) {
 			b.clock.set(store.Micros(1000 * (i + 1)))
 			b.must(b.move(ledger.Issuer, "prt_a", n))
 			b.must(b.move("prt_a", "acc_1", n/2))
-			b.must(b.move("prt_a", "prt_a", 1, func(p *ledger.Posting) { p.To.State = ledger.Reserved }))
+			b.must(b.move("prt_a", "prt_a", 1, func(p *ledger.Posting) { p.To.State = ledger.Consumed }))
 			b.must(b.move(ledger.Issuer, "prt_a", 7, func(p *ledger.Posting) { p.Unit = "box" }))
 		}
 		type answer struct {
@@ -55,7 +55,7 @@ func TestBEY15_AStatementsClosingIsTheNextOnesOpening(t *testing.T) {
 		}
 		statement := func(from, until store.Micros) (opening, closing int64, lines int) {
 			a := read(b, func(tx *store.Tx) (a answer, err error) {
-				a.opening, a.list, err = ledger.Statement(tx, ledger.Licenses, "prt_a", "seat", ledger.Held, ledger.Span{From: from, Until: until})
+				a.opening, a.list, err = ledger.Statement(tx, ledger.Licenses, "prt_a", "seat", ledger.Span{From: from, Until: until})
 				return a, err
 			})
 			closing = a.opening
@@ -128,7 +128,7 @@ func TestHistory_PagesNewestFirst(t *testing.T) {
 			b.must(b.move("prt_a", "acc_1", int64(i+1)))
 			b.must(b.move(ledger.Issuer, "prt_b", 1)) // of somebody else
 		}
-		b.must(b.move("prt_a", "prt_a", 1, func(p *ledger.Posting) { p.To.State = ledger.Reserved })) // both sides: one entry
+		b.must(b.move("prt_a", "prt_a", 1, func(p *ledger.Posting) { p.To.State = ledger.Consumed })) // both sides: one entry
 		for limit := 1; limit <= 12; limit++ {
 			var got []int64
 			var place *ledger.Place
@@ -170,7 +170,7 @@ func TestLedger_WorksInEveryQueryModeOfPgx(t *testing.T) {
 			}
 			const all = store.Micros(1<<63 - 1)
 			if err := store.Read(context.Background(), b.d, func(tx *store.Tx) error {
-				if _, _, err := ledger.Statement(tx, ledger.Licenses, "acc_1", "seat", ledger.Held, ledger.Span{From: 1, Until: all}); err != nil {
+				if _, _, err := ledger.Statement(tx, ledger.Licenses, "acc_1", "seat", ledger.Span{From: 1, Until: all}); err != nil {
 					return fmt.Errorf("statement: %w", err)
 				}
 				if _, err := ledger.Trace(tx, ledger.Licenses, 1); err != nil {

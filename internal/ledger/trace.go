@@ -1,9 +1,6 @@
 package ledger
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -17,38 +14,56 @@ func Trace(tx *store.Tx, book Book, id int64) ([]Transfer, error) {
 		FromID, ToID int64
 		Recorded     store.Micros
 	}
-	err := tx.Query(engine, &start, "SELECT from_id, to_id, recorded FROM prm_ledger_transfers WHERE id = ? AND book = ?", id, book)
+	err := tx.Query(engine, &start, `SELECT t.from_id, t.to_id, t.recorded FROM prm_ledger_transfers t JOIN prm_ledger_transfers first
+		ON t.partner_id = first.partner_id AND t.verb = first.verb AND t.key = first.key WHERE first.id = ? AND first.book = ? AND first.part = 0`, id, book)
 	if err != nil || len(start) == 0 {
 		return nil, err
 	}
-	up, err := reach(tx, start[0].FromID, start[0].Recorded, true)
-	if err != nil {
+	var list []entry
+	if err := tx.Query(engine, &list, selectEntries+" WHERE t.id = ?", id); err != nil {
 		return nil, err
 	}
-	down, err := reach(tx, start[0].ToID, start[0].Recorded, false)
-	if err != nil {
-		return nil, err
-	}
-	var list []Transfer
-	if err := tx.Query(engine, &list, selectTransfers+" WHERE t.id = ?", id); err != nil {
-		return nil, err
-	}
-	for balance, until := range up {
-		var found []Transfer
-		if err := tx.Query(engine, &found, selectTransfers+" WHERE t.to_id = ? AND t.recorded < ?", balance, until); err != nil {
+	for _, part := range start {
+		up, err := reach(tx, part.FromID, part.Recorded, true)
+		if err != nil {
 			return nil, err
 		}
-		list = append(list, found...)
-	}
-	for balance, since := range down {
-		var found []Transfer
-		if err := tx.Query(engine, &found, selectTransfers+" WHERE t.from_id = ? AND t.recorded > ?", balance, since); err != nil {
+		for balance, until := range up {
+			var found []entry
+			if err := tx.Query(engine, &found, selectEntries+" WHERE t.to_id = ? AND t.recorded < ?", balance, until); err != nil {
+				return nil, err
+			}
+			list = append(list, found...)
+		}
+		down, err := reach(tx, part.ToID, part.Recorded, false)
+		if err != nil {
 			return nil, err
 		}
-		list = append(list, found...)
+		for balance, since := range down {
+			var found []entry
+			if err := tx.Query(engine, &found, selectEntries+" WHERE t.from_id = ? AND t.recorded > ?", balance, since); err != nil {
+				return nil, err
+			}
+			list = append(list, found...)
+		}
 	}
-	slices.SortFunc(list, func(a, b Transfer) int { return cmp.Or(cmp.Compare(a.Recorded, b.Recorded), cmp.Compare(a.ID, b.ID)) })
-	return slices.CompactFunc(list, func(a, b Transfer) bool { return a.ID == b.ID }), nil
+	return whole(tx, list)
+}
+
+// whole makes transfers of entries, each with all its parts, oldest first.
+func whole(tx *store.Tx, list []entry) ([]Transfer, error) {
+	keys := tx.Rows(keyColumns)
+	seen := map[[3]string]bool{}
+	for _, e := range list {
+		if key := [3]string{e.PartnerID, e.Verb, e.Key}; !seen[key] {
+			seen[key] = true
+			keys.Add(e.PartnerID, e.Verb, e.Key)
+		}
+	}
+	var all []entry
+	err := tx.Query(engine, &all, selectEntries+" JOIN "+keys.SQL()+` ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key
+		ORDER BY t.recorded, t.id`, keys.Args()...)
+	return transfers(all), err
 }
 
 // The balances on the other side of a balance's transfers before, or after, a time, each with the time that reaches furthest. What has

@@ -27,8 +27,18 @@ const verify = `WITH legs AS (
 	wrong AS (SELECT b.id, b.owner, b.unit, b.state, b.amount, COALESCE(s.total, 0) AS want FROM prm_ledger_balances b
 		LEFT JOIN sums s ON s.balance = b.id WHERE b.book = ? AND (b.amount <> COALESCE(s.total, 0) OR b.recorded < COALESCE(s.recorded, 0)) ORDER BY b.id LIMIT 1),
 	mixed AS (SELECT t.id FROM prm_ledger_transfers t JOIN prm_ledger_balances f ON f.id = t.from_id JOIN prm_ledger_balances o ON o.id = t.to_id
-		WHERE ? IN (t.book, f.book, o.book) AND (f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit) ORDER BY t.id LIMIT 1)
-	SELECT (SELECT count(*) FROM prm_ledger_transfers WHERE book = ?) AS transfers,
+		WHERE ? IN (t.book, f.book, o.book) AND (f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit) ORDER BY t.id LIMIT 1),
+	seated AS (SELECT b.id, b.owner, b.unit, b.seats AS has, (SELECT count(*) FROM prm_ledger_seats s
+		WHERE s.owner = b.owner AND s.unit = b.unit AND s.book = b.book AND s.ended_at = 0) AS want FROM prm_ledger_balances b WHERE b.book = ? AND b.state = 'held' AND b.lot = 0),
+	apart AS (SELECT b.id, b.owner, b.unit, COALESCE((SELECT CAST(SUM(r.amount) AS BIGINT) FROM prm_ledger_balances r
+		WHERE r.owner = b.owner AND r.book = b.book AND r.unit = b.unit AND r.state = 'reserved'), 0) AS has,
+		COALESCE((SELECT CAST(SUM(r.quantity) AS BIGINT) FROM prm_ledger_reservations r WHERE r.owner = b.owner AND r.unit = b.unit AND r.book = b.book AND r.state = 'open'), 0) AS want
+		FROM prm_ledger_balances b WHERE b.book = ? AND b.book = 'license' AND b.state = 'held' AND b.lot = 0),
+	apiece AS (SELECT id, owner, unit, 'seats in use' AS what, has, want FROM seated WHERE has <> want
+		UNION ALL SELECT id, owner, unit, 'units reserved', has, want FROM apart WHERE has <> want ORDER BY id, what LIMIT 1)
+	SELECT (SELECT count(*) FROM prm_ledger_transfers WHERE book = ? AND part = 0) AS transfers,
+		(SELECT id FROM apiece) AS apiece_id, (SELECT owner FROM apiece) AS apiece_owner, (SELECT unit FROM apiece) AS apiece_unit,
+		(SELECT what FROM apiece) AS apiece_what, (SELECT has FROM apiece) AS apiece_has, (SELECT want FROM apiece) AS apiece_want,
 		(SELECT count(DISTINCT owner) FROM prm_ledger_balances WHERE book = ? AND owner <> 'issuer') AS owners,
 		(SELECT id FROM mixed) AS mixed_id,
 		(SELECT id FROM broken) AS broken_id, (SELECT balance FROM broken) AS broken_balance, (SELECT want FROM broken) AS broken_want, (SELECT after FROM broken) AS broken_after,
@@ -44,8 +54,10 @@ func Verify(tx *store.Tx, book Book) (Verdict, error) {
 		WrongID                                          *int64
 		WrongOwner, WrongUnit, WrongState                *string
 		WrongAmount, WrongWant                           *int64
+		ApieceID, ApieceHas, ApieceWant                  *int64
+		ApieceOwner, ApieceUnit, ApieceWhat              *string
 	}
-	if err := tx.Query(engine, &r, verify, book, book, book, book, book, book); err != nil {
+	if err := tx.Query(engine, &r, verify, book, book, book, book, book, book, book, book); err != nil {
 		return Verdict{}, err
 	}
 	v := Verdict{Transfers: r.Transfers, Owners: r.Owners}
@@ -65,6 +77,9 @@ func Verify(tx *store.Tx, book Book) (Verdict, error) {
 	case r.WrongID != nil:
 		v.FirstWrong = *r.WrongID
 		v.Why = fmt.Sprintf("balance %d (%s of %s, %s) is %d, its history gives %d", v.FirstWrong, *r.WrongUnit, *r.WrongOwner, *r.WrongState, *r.WrongAmount, *r.WrongWant)
+	case r.ApieceID != nil:
+		v.FirstWrong = *r.ApieceID
+		v.Why = fmt.Sprintf("balance %d (%s of %s) stands for %d %s, there are %d", v.FirstWrong, *r.ApieceUnit, *r.ApieceOwner, *r.ApieceHas, *r.ApieceWhat, *r.ApieceWant)
 	}
 	return v, nil
 }

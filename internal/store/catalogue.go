@@ -115,17 +115,42 @@ var tables = []Table{
 		Keeps:   "everything: it is the vendor's catalogue",
 	},
 	{
+		Name:    "prm_license_requests",
+		Partner: "partner_id",
+		Columns: []string{"id", "sku", "quantity", "reason", "asked_by", "state", "answer", "decided_by", "key", "hash", "created_at", "decided_at"},
+		Keeps:   "everything: who asked for what, and what was answered; hosts keep personal data out of reasons",
+	},
+	{
 		Name:    "prm_ledger_balances",
 		Partner: "partner_id",
-		Columns: []string{"id", "book", "owner", "unit", "state", "lot", "amount", "bounded", "recorded"},
+		Columns: []string{"id", "book", "owner", "unit", "state", "lot", "amount", "bounded", "recorded", "lots", "seats", "cap", "due"},
 		Keeps:   "everything: pseudonymous ids and quantities",
 	},
 	{
 		Name:    "prm_ledger_transfers",
 		Partner: "partner_id",
 		Columns: []string{"id", "book", "unit", "verb", "quantity", "from_id", "to_id", "from_after", "to_after", "actor", "reason",
-			"key", "hash", "effective", "recorded"},
+			"key", "hash", "effective", "recorded", "part", "parts", "from_total", "to_total", "corrects"},
 		Keeps: "everything: the ledger is append-only; hosts keep personal data out of reasons and keys",
+	},
+	{
+		Name:    "prm_ledger_lots",
+		Partner: "partner_id",
+		Columns: []string{"id", "book", "unit", "valid_from", "valid_until", "created_at"},
+		Keeps:   "everything: the ledger refers to it",
+	},
+	{
+		Name:    "prm_ledger_reservations",
+		Partner: "partner_id",
+		Columns: []string{"id", "book", "owner", "unit", "key", "quantity", "state", "expires", "created_at", "ended_at"},
+		Keeps:   "everything: pseudonymous ids and quantities",
+	},
+	{
+		Name:     "prm_ledger_seats",
+		Partner:  "partner_id",
+		Columns:  []string{"id", "book", "owner", "unit", "since", "ended_at"},
+		Personal: []string{"person", "person_key"},
+		Keeps:    "nothing: a seat goes with its account",
 	},
 }
 

@@ -17,10 +17,10 @@ func TestBEY12_FirstPostingsNeverWaitInACircle(t *testing.T) {
 	db := dbtest.New(t, dbtest.Postgres)
 	again := newRetries()
 	ctx := limited(t, 30*time.Second)
-	row := func(owner string) ledger.Row { return ledger.Row{Owner: owner, State: ledger.Held} }
+	row := ledger.HeldBy
 	post := func(d *store.DB, from, to, key string) error {
 		return store.InTx(ctx, d, func(tx *store.Tx) error {
-			_, err := ledger.Post(tx, ledger.Posting{Book: ledger.Money, Unit: "EUR", Verb: "move", From: row(from), To: row(to), Quantity: 1, Partner: "p",
+			_, _, err := ledger.Post(tx, ledger.Posting{Book: ledger.Money, Unit: "EUR", Verb: "move", From: row(from), To: row(to), Quantity: 1, Partner: "p",
 				Key: key, Hash: "h"})
 			return err
 		})
@@ -37,7 +37,7 @@ func TestBEY12_FirstPostingsNeverWaitInACircle(t *testing.T) {
 	firstWire.fail(fault{on: insert, meet: func() { close(locked); wait(made) }})
 	secondWire.fail(
 		fault{on: insert, meet: func() { // it saw neither; meanwhile somebody makes a
-			mustNot(t, store.InTx(ctx, plain, func(tx *store.Tx) error { return ledger.Open(tx, ledger.Money, row("ctr_a"), "EUR", "p") }))
+			mustNot(t, store.InTx(ctx, plain, func(tx *store.Tx) error { _, err := ledger.Hold(tx, ledger.Money, "ctr_a", "EUR", "p"); return err }))
 			group.Go(func() { mustNot(t, post(first, "ctr_a", "ctr_b", "1")) })
 			wait(locked)
 		}},

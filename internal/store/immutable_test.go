@@ -17,8 +17,8 @@ func record(t testing.TB, d *store.DB) {
 	must(t, store.InTx(context.Background(), d, func(tx *store.Tx) error {
 		_, err := tx.Exec(all, `INSERT INTO prm_events (id, at, kind, actor, subject, partner_id, target, changed)
 			VALUES ('evt_1', 1, 'made', 'a', 's', 'prt_vendor', 't', '')`)
-		_, err2 := ledger.Post(tx, ledger.Posting{Book: ledger.Licenses, Unit: "seat", Verb: "grant", From: ledger.Row{Owner: ledger.Issuer, State: ledger.Held},
-			To: ledger.Row{Owner: "prt_a", State: ledger.Held}, Quantity: 3, Partner: "prt_a", Key: "k", Hash: "h", Actor: "a"})
+		_, _, err2 := ledger.Post(tx, ledger.Posting{Book: ledger.Licenses, Unit: "seat", Verb: "grant", From: ledger.HeldBy(ledger.Issuer),
+			To: ledger.HeldBy("prt_a"), Quantity: 3, Partner: "prt_a", Key: "k", Hash: "h", Actor: "a"})
 		return errors.Join(err, err2)
 	}))
 }

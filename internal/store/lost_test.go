@@ -73,10 +73,10 @@ func TestBEY13_RepeatingALostPostingActsOnce(t *testing.T) {
 		d := open(t, host, store.Config{})
 		for _, after := range []bool{true, false} {
 			key := map[bool]string{true: "answer lost", false: "request lost"}[after]
-			p := ledger.Posting{Book: ledger.Licenses, Unit: "seat", Verb: "grant", From: ledger.Row{Owner: ledger.Issuer, State: ledger.Held},
-				To: ledger.Row{Owner: "prt_a", State: ledger.Held}, Quantity: 5, Partner: "prt_a", Key: key, Hash: "h"}
+			p := ledger.Posting{Book: ledger.Licenses, Unit: "seat", Verb: "grant", From: ledger.HeldBy(ledger.Issuer),
+				To: ledger.HeldBy("prt_a"), Quantity: 5, Partner: "prt_a", Key: key, Hash: "h"}
 			var posted ledger.Transfer
-			post := func(tx *store.Tx) (err error) { posted, err = ledger.Post(tx, p); return err }
+			post := func(tx *store.Tx) (err error) { posted, _, err = ledger.Post(tx, p); return err }
 			w.fail(fault{on: "COMMIT", after: after, err: io.ErrUnexpectedEOF, hangs: true})
 			if err := store.InTx(context.Background(), d, post); !errors.Is(err, store.ErrOutcomeUnknown) {
 				t.Fatalf("%s: %v", key, err)
@@ -92,7 +92,7 @@ func TestBEY13_RepeatingALostPostingActsOnce(t *testing.T) {
 		}
 		must(t, store.Read(context.Background(), d, func(tx *store.Tx) error {
 			list, err := ledger.Balances(tx, ledger.Licenses, "prt_a", "")
-			if err == nil && (len(list) != 1 || list[0].Amount != 10) {
+			if err == nil && (len(list) != 1 || list[0].Available != 10) {
 				t.Errorf("balances %+v, want 10 once", list)
 			}
 			return err

@@ -1,0 +1,82 @@
+-- Lots with a validity, reservations, seats, caps, requests. A transfer of several lots is several rows, its parts.
+-- compatible_from: 2
+
+ALTER TABLE prm_ledger_balances
+  ADD COLUMN lots  BIGINT NOT NULL DEFAULT 0 CHECK (lots >= 0),
+  ADD COLUMN seats BIGINT NOT NULL DEFAULT 0 CHECK (seats >= 0),
+  ADD COLUMN cap   BIGINT NOT NULL DEFAULT -1,
+  ADD COLUMN due   BIGINT NOT NULL DEFAULT 0,
+  SET (fillfactor = 50);
+CREATE INDEX prm_ledger_balances_due ON prm_ledger_balances (due) WHERE due > 0;
+
+ALTER TABLE prm_ledger_transfers
+  ADD COLUMN part       INTEGER NOT NULL DEFAULT 0 CHECK (part >= 0),
+  ADD COLUMN parts      INTEGER NOT NULL DEFAULT 1 CHECK (parts > part),
+  ADD COLUMN from_total BIGINT,
+  ADD COLUMN to_total   BIGINT,
+  ADD COLUMN corrects   BIGINT REFERENCES prm_ledger_transfers (id),
+  DROP CONSTRAINT prm_ledger_transfers_partner_id_verb_key_key,
+  ADD UNIQUE (partner_id, verb, key, part);
+CREATE UNIQUE INDEX prm_ledger_transfers_corrects ON prm_ledger_transfers (corrects) WHERE corrects IS NOT NULL;
+
+CREATE TABLE prm_ledger_lots (
+  id          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  book        TEXT NOT NULL,
+  unit        TEXT COLLATE "C" NOT NULL,
+  partner_id  TEXT COLLATE "C" NOT NULL,
+  valid_from  BIGINT NOT NULL,
+  valid_until BIGINT NOT NULL,
+  created_at  BIGINT NOT NULL,
+  CHECK (valid_until = 0 OR valid_until > valid_from)
+);
+CREATE INDEX prm_ledger_lots_by_partner ON prm_ledger_lots (partner_id);
+
+CREATE TABLE prm_ledger_reservations (
+  id         TEXT COLLATE "C" PRIMARY KEY,
+  book       TEXT NOT NULL,
+  owner      TEXT COLLATE "C" NOT NULL,
+  unit       TEXT COLLATE "C" NOT NULL,
+  partner_id TEXT COLLATE "C" NOT NULL,
+  key        TEXT COLLATE "C" NOT NULL,
+  quantity   BIGINT NOT NULL CHECK (quantity > 0),
+  state      TEXT NOT NULL CHECK (state IN ('open', 'posted', 'voided')),
+  expires    BIGINT NOT NULL,
+  created_at BIGINT NOT NULL,
+  ended_at   BIGINT NOT NULL,
+  UNIQUE (partner_id, key)
+);
+CREATE INDEX prm_ledger_reservations_open ON prm_ledger_reservations (owner, unit, expires) WHERE state = 'open';
+
+CREATE TABLE prm_ledger_seats (
+  id         TEXT COLLATE "C" PRIMARY KEY,
+  book       TEXT NOT NULL,
+  owner      TEXT COLLATE "C" NOT NULL,
+  unit       TEXT COLLATE "C" NOT NULL,
+  partner_id TEXT COLLATE "C" NOT NULL,
+  person     TEXT NOT NULL,
+  person_key TEXT COLLATE "C" NOT NULL,
+  since      BIGINT NOT NULL,
+  ended_at   BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX prm_ledger_seats_taken ON prm_ledger_seats (owner, unit, person_key) WHERE ended_at = 0;
+CREATE INDEX prm_ledger_seats_in_use ON prm_ledger_seats (owner, unit, since, id) WHERE ended_at = 0;
+CREATE INDEX prm_ledger_seats_by_partner ON prm_ledger_seats (partner_id);
+
+CREATE TABLE prm_license_requests (
+  id          TEXT COLLATE "C" PRIMARY KEY,
+  partner_id  TEXT COLLATE "C" NOT NULL REFERENCES prm_partners (id),
+  sku         TEXT COLLATE "C" NOT NULL REFERENCES prm_license_types (sku),
+  quantity    BIGINT NOT NULL CHECK (quantity > 0),
+  reason      TEXT NOT NULL,
+  asked_by    TEXT NOT NULL,
+  state       TEXT NOT NULL CHECK (state IN ('open', 'granted', 'refused')),
+  answer      TEXT NOT NULL,
+  decided_by  TEXT NOT NULL,
+  key         TEXT COLLATE "C" NOT NULL,
+  hash        TEXT NOT NULL,
+  created_at  BIGINT NOT NULL,
+  decided_at  BIGINT NOT NULL,
+  UNIQUE (partner_id, key)
+);
+CREATE INDEX prm_license_requests_by_age ON prm_license_requests (created_at, id);
+CREATE INDEX prm_license_requests_by_partner ON prm_license_requests (partner_id, created_at, id);

@@ -1,0 +1,145 @@
+package license
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/partnerkit/partnerkit/internal/fail"
+	"github.com/partnerkit/partnerkit/internal/ledger"
+	"github.com/partnerkit/partnerkit/internal/store"
+	"github.com/partnerkit/partnerkit/partner"
+)
+
+// Move is one line of a batch; an empty Key is made.
+type Move struct {
+	To       partner.AccountID
+	SKU      string
+	Quantity int64
+	Key      string
+}
+
+// Result is what became of one line: its Transfer, or the error that [Ledger.Assign] would have answered.
+type Result struct {
+	Transfer Transfer
+	Err      error
+}
+
+// maxBatch bounds one batch.
+const maxBatch = 10_000
+
+// AssignAll is [Ledger.Assign] for many lines in one transaction, in their order: a later line sees what an earlier one took. With
+// allOrNone nothing moves if a line is refused, and the error is that of the first such line; without it each line stands for itself
+// and the error is nil. The results tell of each line, in the order of moves, in both cases. At most 10,000 lines.
+func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (results []Result, err error) {
+	defer wrap(&err, "assign %d lines", len(moves))
+	if len(moves) > maxBatch {
+		return nil, invalid("moves", "too_long", fmt.Sprintf("must be at most %d lines", maxBatch))
+	}
+	results = make([]Result, len(moves))
+	lines := make([]*move, len(moves))
+	var calls []partner.Call
+	var of []int // the line of each call
+	for i, line := range moves {
+		var o []Option
+		if line.Key != "" {
+			o = append(o, Key(line.Key))
+		}
+		m, faults := newAssign(line.To, line.SKU, line.Quantity, o)
+		m.ask.Keyed = m.keyed
+		lines[i] = m
+		if len(faults) > 0 {
+			results[i].Err = &partner.ValidationError{Fields: faults}
+			continue
+		}
+		calls, of = append(calls, partner.Call{Context: ctx, Ask: m.ask}), append(of, i)
+	}
+	err = refused(results, allOrNone)
+	if err == nil && len(calls) > 0 {
+		err = l.reg.WriteAll(ctx, calls, false, func(tx *store.Tx, verdicts []partner.Verdict) error {
+			return assignLines(tx, lines, of, verdicts, results, allOrNone)
+		})
+	}
+	for i := range results {
+		results[i].Err = translate(results[i].Err)
+		if err != nil {
+			results[i].Transfer = Transfer{}
+			if errors.Is(err, partner.ErrOutcomeUnknown) {
+				results[i] = Result{Transfer: Transfer{Key: lines[i].key}, Err: err}
+			}
+		}
+	}
+	return results, translate(err)
+}
+
+// refused is the error of a batch that goes as a whole or not at all: of its first line that is refused.
+func refused(results []Result, allOrNone bool) error {
+	if !allOrNone {
+		return nil
+	}
+	for i, r := range results {
+		if r.Err != nil {
+			return fmt.Errorf("line %d: %w", i+1, r.Err)
+		}
+	}
+	return nil
+}
+
+// assignLines posts the lines that may be posted.
+func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdict, results []Result, allOrNone bool) error {
+	var postings []ledger.Posting
+	var posted []int // the call of each posting
+	for k, i := range of {
+		m, s := lines[i], verdicts[k].Standing
+		results[i] = Result{Err: verdicts[k].Err}
+		if s == nil {
+			continue
+		}
+		if m.key == "" {
+			m.key, m.fresh = tx.NewID("key"), true
+		}
+		from, to, err := m.route(tx, s)
+		p := m.posting(tx, s, from, to)
+		if refusal := first(s.Refusal(), err); refusal != nil {
+			earlier, found, err := ledger.Replay(tx, p)
+			if err != nil && !errors.Is(err, ledger.ErrMismatch) {
+				return err
+			}
+			if results[i].Err = first(err, m.mismatch(s, earlier)); !found {
+				results[i].Err = refusal
+			}
+			results[i].Transfer = public(earlier)
+			continue
+		}
+		postings, posted = append(postings, p), append(posted, k)
+	}
+	done, err := ledger.PostAll(tx, postings, false)
+	if err != nil {
+		return err
+	}
+	var deeds []partner.Deed
+	for n, o := range done.Outcomes {
+		k := posted[n]
+		i, s := of[k], verdicts[k].Standing
+		m := lines[i]
+		results[i] = Result{public(o.Transfer), first(o.Err, m.mismatch(s, o.Transfer))}
+		if o.Err != nil {
+			if results[i].Err = m.notDefined(tx, o.Err); errors.Is(results[i].Err, fail.Unavailable) {
+				return results[i].Err // of the database, not of the line
+			}
+			continue
+		}
+		if !o.Transfer.Replayed {
+			deeds = append(deeds, partner.Deed{Standing: s, Kind: m.event(), Target: m.about(postings[n].From, postings[n].To), Changed: "quantity"})
+		}
+	}
+	if err := refused(results, allOrNone); err != nil {
+		return err
+	}
+	if len(deeds) > 0 {
+		if err := happened(tx, deeds[0].Standing, done.Notes); err != nil {
+			return err
+		}
+	}
+	return partner.RecordAll(tx, deeds)
+}
