@@ -24,9 +24,9 @@ type gathering struct {
 	accounts   map[string]*accountFacts
 }
 
-// sessionRefs is a session with the rows that it leads to.
+// sessionRefs is a session with the rows that it leads to. The facts are a named field because GORM passes over an unexported embedded one.
 type sessionRefs struct {
-	sessionFacts
+	Facts                       sessionFacts `gorm:"embedded"`
 	TokenHash                   string
 	IdentityID, PartnerID       string
 	UserID, AccountID, ActiveID string
@@ -231,7 +231,7 @@ func (g *gathering) facts(i int) (f facts, complete bool) {
 	complete = true
 	target := ask.Target
 	if s := g.sessions[g.actors[i].token]; s != nil {
-		f.Session = s.sessionFacts
+		f.Session = s.Facts
 		fill(&f.Identity, g.identities, s.IdentityID, &complete)
 		fill(&f.User, g.users, s.UserID, &complete)
 		fill(&f.factRows.Partner, g.partners, s.PartnerID, &complete)

@@ -14,6 +14,8 @@ type Verdict struct {
 	Why        string
 }
 
+// The + 0 keeps PostgreSQL from walking the balances in the order of the index, with all sums looked through for each.
+//
 // verify is one statement, so that it judges one snapshot while others post. Each transfer is two legs; in the order of a balance's
 // recorded times every leg must start where the one before ended, and the balance must end where the last did.
 const verify = `WITH legs AS (
@@ -25,7 +27,7 @@ const verify = `WITH legs AS (
 	broken AS (SELECT id, balance, start + delta AS want, after, recorded, prior FROM chain WHERE start + delta <> after OR recorded <= prior ORDER BY recorded, id LIMIT 1),
 	sums AS (SELECT balance, CAST(SUM(delta) AS BIGINT) AS total, MAX(recorded) AS recorded FROM legs GROUP BY balance),
 	wrong AS (SELECT b.id, b.owner, b.unit, b.state, b.amount, COALESCE(s.total, 0) AS want FROM prm_ledger_balances b
-		LEFT JOIN sums s ON s.balance = b.id WHERE b.book = ? AND (b.amount <> COALESCE(s.total, 0) OR b.recorded < COALESCE(s.recorded, 0)) ORDER BY b.id LIMIT 1),
+		LEFT JOIN sums s ON s.balance = b.id WHERE b.book = ? AND (b.amount <> COALESCE(s.total, 0) OR b.recorded < COALESCE(s.recorded, 0)) ORDER BY b.id + 0 LIMIT 1),
 	mixed AS (SELECT t.id FROM prm_ledger_transfers t JOIN prm_ledger_balances f ON f.id = t.from_id JOIN prm_ledger_balances o ON o.id = t.to_id
 		WHERE ? IN (t.book, f.book, o.book) AND (f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit) ORDER BY t.id LIMIT 1),
 	seated AS (SELECT b.id, b.owner, b.unit, b.seats AS has, (SELECT count(*) FROM prm_ledger_seats s
