@@ -103,23 +103,23 @@ func (m *move) mismatch(s *partner.Standing, first ledger.Transfer) error {
 	return nil
 }
 
-// together makes the moves of several callers in one transaction, each by its own actor and decided for itself. What a batch cannot
-// answer for sure, because somebody holds it or because it is refused for another reason than the balance, is left alone.
-func (l *Ledger) together(ctx context.Context, moves []*move) []error {
+// together makes the moves of several callers in one transaction, each by its own actor and decided for itself. What it cannot answer for
+// sure, because the call is refused for another reason than the balance, is left alone.
+func (l *Ledger) together(ctx context.Context, moves []*move, wait bool) []error {
 	calls := make([]partner.Call, len(moves))
 	for i, m := range moves {
 		calls[i] = partner.Call{Context: m.ctx, Ask: m.ask}
 	}
 	errs := make([]error, len(moves))
-	err := l.reg.WriteAll(ctx, calls, true, func(tx *store.Tx, verdicts []partner.Verdict) error {
-		return postTogether(tx, moves, verdicts, errs)
+	err := l.reg.WriteAll(ctx, calls, !wait, func(tx *store.Tx, verdicts []partner.Verdict) error {
+		return postTogether(tx, moves, verdicts, errs, wait)
 	})
 	if err == nil {
 		return errs
 	}
 	for i := range errs {
 		errs[i] = store.ErrAlone // nothing of it was committed
-		if errors.Is(err, partner.ErrOutcomeUnknown) {
+		if errors.Is(err, partner.ErrOutcomeUnknown) || ctx.Err() != nil {
 			errs[i] = err
 		}
 	}
@@ -127,7 +127,7 @@ func (l *Ledger) together(ctx context.Context, moves []*move) []error {
 }
 
 // postTogether fills in the answers, or the errors, of moves.
-func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs []error) error {
+func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs []error, wait bool) error {
 	var postings []ledger.Posting
 	var of []int // the move of each posting
 	for i, m := range moves {
@@ -142,7 +142,7 @@ func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs 
 		}
 		postings, of = append(postings, m.posting(tx, s, from, to)), append(of, i)
 	}
-	result, err := ledger.PostAll(tx, postings, true)
+	result, err := ledger.PostAll(tx, postings, !wait)
 	if err != nil {
 		return err
 	}
@@ -151,6 +151,7 @@ func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs 
 		i, m, s := of[k], moves[of[k]], verdicts[of[k]].Standing
 		switch {
 		case o.Busy:
+			errs[i] = &store.Held{By: postings[k].From.Owner + " " + m.sku}
 			continue
 		case o.Err != nil:
 			errs[i] = o.Err
@@ -160,6 +161,11 @@ func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs 
 		errs[i] = m.mismatch(s, o.Transfer)
 		if !o.Transfer.Replayed {
 			deeds = append(deeds, partner.Deed{Standing: s, Kind: m.event(), Target: m.about(postings[k].From, postings[k].To), Changed: "quantity"})
+		}
+	}
+	if len(deeds) > 0 {
+		if err := happened(tx, deeds[0].Standing, result.Notes); err != nil {
+			return err
 		}
 	}
 	return partner.RecordAll(tx, deeds)

@@ -125,9 +125,9 @@ const factsJoins = ` FROM (SELECT 1 AS one) q LEFT JOIN {sessions} s ON s.token_
 var factsPlain = "SELECT " + factColumns + strings.NewReplacer("{sessions}", sessionsTable, "{identities}", identitiesTable, "{users}", usersTable,
 	"{partners}", partnersTable, "{accounts}", accountsTable).Replace(factsJoins)
 
-// factsLocked is the query for PostgreSQL's writers. Sharing the rows that a decision rests on makes Block, Close and password change
-// wait for calls in flight: when one of them has returned, no call decided before it can still commit. The rows are locked in CTEs
-// because the far side of an outer join cannot be.
+// factsLocked is the query inside a host's transaction that reads from a snapshot. There the gates, which keep what a decision rests on
+// from changing until the call ends, come too late for what has changed since the snapshot; sharing the rows makes that a conflict. They
+// are locked in CTEs because the far side of an outer join cannot be.
 func factsLocked(tx *store.Tx, l locks) string {
 	lock := func(strength string) string {
 		if strength == "" {
@@ -171,7 +171,7 @@ func (r *Registry) readFacts(tx *store.Tx, a actor, ask Ask, how reading) (facts
 		target = "" // names nothing; not every database would say so
 	}
 	query, args := factsPlain, []any{a.token, count(f.active), target, target}
-	if how == holding && tx.Lock(sharing) != "" {
+	if how == holding && tx.Frozen() {
 		query, args = factsLocked(tx, ask.locks()), []any{a.token, target, target, a.token, count(f.active), target, target}
 	}
 	err := tx.Query(deciding, &f.factRows, query, args...)

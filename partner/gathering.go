@@ -1,14 +1,15 @@
 package partner
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
-// gathering reads what the decisions about several calls need: each kind of row once, for all of them, under the locks that a single
-// call takes one by one. The facts it makes are those that readFacts would.
+// gathering reads what the decisions about several calls need: each kind of row once, for all of them. The facts it makes are those that readFacts would.
 type gathering struct {
 	reg      *Registry
 	tx       *store.Tx
@@ -16,6 +17,7 @@ type gathering struct {
 	actors   []actor
 	verdicts []Verdict
 	passing  bool
+	shut     map[string]bool // gates that somebody is changing things behind
 
 	sessions   map[string]*sessionRefs // by token
 	identities map[string]*identityFacts
@@ -33,59 +35,70 @@ type sessionRefs struct {
 }
 
 var (
-	gateColumns  = store.ColumnsOf("i INTEGER", "token TEXT", "target TEXT")
 	tokenColumns = store.ColumnsOf("token TEXT")
 	idColumns    = store.ColumnsOf("id TEXT")
 )
 
-// gatesOfAll are the gates of the calls that change nothing, as gatesOf has them for one, and which of them were passed: all, having
-// waited, or those that are free.
+// gatesOfAll are the gates of calls that change nothing, as gatesOf has them for one: of these tokens, and of these targets.
 const (
-	gatesOfAll = `, k AS MATERIALIZED (SELECT c.i, s.partner_id, s.account_id, s.active_id, s.identity_id, c.target FROM c LEFT JOIN prm_sessions s ON s.token_hash = c.token),
-	acc AS (SELECT i, account_id AS id FROM k UNION SELECT i, active_id FROM k UNION SELECT i, target FROM k),
-	par AS (SELECT i, partner_id AS id FROM k UNION SELECT acc.i, a.partner_id FROM acc JOIN prm_accounts a ON a.id = acc.id UNION SELECT i, target FROM k),
-	keys AS MATERIALIZED (SELECT i, id FROM acc UNION SELECT i, id FROM par UNION SELECT i, identity_id FROM k
-		UNION SELECT par.i, 'tree/' || split_part(p.path, '/', 2) FROM par JOIN prm_partners p ON p.id = par.id),
-	gates AS MATERIALIZED (SELECT id FROM (SELECT DISTINCT id FROM keys WHERE id <> '') d ORDER BY id)`
-	enterAll  = `SELECT count(CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT)) FROM gates`
-	enterFree = `, shut AS MATERIALIZED (SELECT id FROM gates WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended(id, ?)))
-	SELECT DISTINCT keys.i FROM keys JOIN shut ON shut.id = keys.id`
+	gatesOfAll = `, acc AS (SELECT account_id AS id FROM k UNION SELECT active_id FROM k UNION SELECT id FROM targets),
+	par AS (SELECT partner_id AS id FROM k UNION SELECT partner_id FROM prm_accounts WHERE id IN (SELECT id FROM acc) UNION SELECT id FROM targets),
+	gates AS MATERIALIZED (SELECT id FROM (SELECT id FROM acc UNION SELECT id FROM par UNION SELECT identity_id FROM k
+		UNION SELECT 'tree/' || split_part(path, '/', 2) FROM prm_partners WHERE id IN (SELECT id FROM par)) d WHERE id <> '' ORDER BY id)`
+	enterAll  = ` SELECT count(CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT)) FROM gates`
+	enterFree = ` SELECT id FROM gates WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`
 )
 
-// passGates passes the gates of all calls; where nobody is waited for, a call with a shut gate is busy.
+// passGates passes the gates of all calls; where nobody is waited for, it notes those that are shut.
 func (g *gathering) passGates() error {
 	if !g.tx.Postgres() {
 		return nil
 	}
-	list := g.tx.Rows(gateColumns)
+	tokens, targets := set{}, set{}
 	for i, c := range g.calls {
 		if g.verdicts[i].Err == nil {
-			target := c.Ask.Target
-			if !store.Plain(target) {
-				target = ""
+			tokens.add(g.actors[i].token)
+			if store.Plain(c.Ask.Target) {
+				targets.add(c.Ask.Target)
 			}
-			list.Add(i, g.actors[i].token, target)
 		}
 	}
-	query := "WITH c AS MATERIALIZED (SELECT * FROM " + list.SQL() + ")" + gatesOfAll
+	of, about := tokens.rows(g.tx, tokenColumns), targets.rows(g.tx, idColumns)
+	query := "WITH k AS (SELECT s.partner_id, s.account_id, s.active_id, s.identity_id FROM " + of.SQL() + ` JOIN prm_sessions s ON s.token_hash = x.token),
+		targets AS (SELECT x.id FROM ` + about.SQL() + ")" + gatesOfAll
+	args := append(append(of.Args(), about.Args()...), gateSeed)
 	if !g.passing {
 		var n int64
-		return g.tx.Query(deciding, &n, query+enterAll, append(list.Args(), gateSeed)...)
+		return g.tx.Query(deciding, &n, query+enterAll, args...)
 	}
-	var shut []int
-	err := g.tx.Query(deciding, &shut, query+enterFree, append(list.Args(), gateSeed)...)
-	for _, i := range shut {
-		g.verdicts[i].Busy = true
+	var shut []string
+	err := g.tx.Query(deciding, &shut, query+enterFree, args...)
+	for _, id := range shut {
+		g.shut[id] = true
 	}
 	return err
 }
 
-// locked is what the reads of a gathering end with.
-func locked(g *gathering, strength string) string {
-	if g.passing {
-		return g.tx.Lock(strength + " SKIP LOCKED")
+// isShut tells whether one of a call's gates is.
+func (g *gathering) isShut(f facts) bool {
+	if len(g.shut) == 0 {
+		return false
 	}
-	return g.tx.Lock(strength)
+	ids := []string{f.factRows.Partner.ID, f.Own.ID, f.Active.ID, f.Identity.ID, f.Lender.ID, f.Account.ID, f.Holder.ID}
+	for _, path := range []string{f.factRows.Partner.Path, f.Lender.Path, f.Holder.Path} {
+		if path != "" {
+			ids = append(ids, "tree/"+strings.Split(path, "/")[1])
+		}
+	}
+	return slices.ContainsFunc(ids, func(id string) bool { return g.shut[id] })
+}
+
+// locked is what the reads of a gathering end with; see factsLocked.
+func locked(g *gathering, strength string) string {
+	if g.tx.Frozen() {
+		return g.tx.Lock(strength)
+	}
+	return ""
 }
 
 // read reads the rows of all calls that are still in question.
@@ -95,7 +108,7 @@ func (g *gathering) read() error {
 	}
 	accounts, identities, users, partners := set{}, set{}, set{}, set{}
 	for i, c := range g.calls {
-		if g.verdicts[i].Err != nil || g.verdicts[i].Busy {
+		if g.verdicts[i].Err != nil {
 			continue
 		}
 		if store.Plain(c.Ask.Target) {
@@ -145,7 +158,7 @@ func (s set) rows(tx *store.Tx, c store.Columns) *store.Rows {
 func (g *gathering) readSessions() error {
 	tokens := set{}
 	for i := range g.calls {
-		if g.verdicts[i].Err == nil && !g.verdicts[i].Busy {
+		if g.verdicts[i].Err == nil {
 			tokens.add(g.actors[i].token)
 		}
 	}
@@ -224,51 +237,33 @@ func (g *gathering) readPartners(ids set) error {
 	return err
 }
 
-// facts puts together what is known for one call; complete is false if a row that it leads to is not there, or held.
-func (g *gathering) facts(i int) (f facts, complete bool) {
+// facts puts together what is known for one call, as readFacts has it.
+func (g *gathering) facts(i int) (f facts) {
 	ask := g.calls[i].Ask
 	f = facts{now: g.tx.Now(), limits: g.reg.opts.Session, actor: g.actors[i], target: ask.Target, active: ask.Target == "" && rules[ask.Action].active}
-	complete = true
 	target := ask.Target
-	if s := g.sessions[g.actors[i].token]; s != nil {
+	if s := g.sessions[f.actor.token]; s != nil {
 		f.Session = s.Facts
-		fill(&f.Identity, g.identities, s.IdentityID, &complete)
-		fill(&f.User, g.users, s.UserID, &complete)
-		fill(&f.factRows.Partner, g.partners, s.PartnerID, &complete)
-		fill(&f.Own, g.accounts, s.AccountID, &complete)
-		fill(&f.Active, g.accounts, s.ActiveID, &complete)
-		var lender partnerFacts
-		fill(&lender, g.partners, f.Active.PartnerID, &complete)
+		f.Identity = row(g.identities, s.IdentityID)
+		f.User = row(g.users, s.UserID)
+		f.factRows.Partner = row(g.partners, s.PartnerID)
+		f.Own = row(g.accounts, s.AccountID)
+		f.Active = row(g.accounts, s.ActiveID)
+		lender := row(g.partners, f.Active.PartnerID)
 		f.Lender.ID, f.Lender.Path = lender.ID, lender.Path
 		if f.active {
 			target = s.ActiveID
 		}
-	} else if f.actor.token != "" && g.passing {
-		return f, false
 	}
-	if target == "" {
-		return f, complete
-	}
-	if a := g.accounts[target]; a != nil {
-		f.Account = *a
-		fill(&f.Holder, g.partners, a.PartnerID, &complete)
-		return f, complete
-	}
-	if p := g.partners[target]; p != nil {
-		f.Holder = *p
-		return f, complete
-	}
-	return f, complete && !g.passing // nothing such, or held
+	f.Account = row(g.accounts, target)
+	f.Holder = row(g.partners, cmp.Or(f.Account.PartnerID, target))
+	return f
 }
 
-// fill copies a row that there must be, if there is an id for it.
-func fill[T any](into *T, from map[string]*T, id string, complete *bool) {
-	if id == "" {
-		return
+// row is a copy of a row, or an empty one.
+func row[T any](rows map[string]*T, id string) (v T) {
+	if r := rows[id]; r != nil {
+		v = *r
 	}
-	if row := from[id]; row != nil {
-		*into = *row
-		return
-	}
-	*complete = false
+	return v
 }

@@ -27,7 +27,7 @@ type Verdict struct {
 func (r *Registry) WriteAll(ctx context.Context, calls []Call, passing bool, do func(*store.Tx, []Verdict) error) error {
 	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
 		verdicts := make([]Verdict, len(calls))
-		g := gathering{reg: r, tx: tx, calls: calls, verdicts: verdicts, passing: passing, actors: make([]actor, len(calls))}
+		g := gathering{reg: r, tx: tx, calls: calls, verdicts: verdicts, passing: passing, actors: make([]actor, len(calls)), shut: map[string]bool{}}
 		for i, c := range calls {
 			g.actors[i], verdicts[i].Err = actorOf(c.Context)
 		}
@@ -52,15 +52,11 @@ func (r *Registry) WriteAll(ctx context.Context, calls []Call, passing bool, do 
 // decide asks the one policy function about a call.
 func (g *gathering) decide(i int) {
 	v := &g.verdicts[i]
-	if v.Err != nil || v.Busy {
+	if v.Err != nil {
 		return
 	}
-	f, complete := g.facts(i)
-	if !complete {
-		v.Busy = g.passing
-		if !v.Busy {
-			v.Err = errNotHere // the session or the target went away meanwhile
-		}
+	f := g.facts(i)
+	if v.Busy = g.isShut(f); v.Busy {
 		return
 	}
 	s, found := &Standing{facts: f, reg: g.reg}, decide(f, g.calls[i].Ask.Action)

@@ -177,8 +177,14 @@ func replays(tx *store.Tx, list []Posting) (map[[3]string]Transfer, error) {
 	if keys.Len() == 0 {
 		return found, nil
 	}
+	var used int64
+	err := tx.Query(engine, &used, "SELECT count(*) FROM "+keys.SQL()+` JOIN prm_ledger_transfers t
+		ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key AND t.part = 0`, keys.Args()...)
+	if err != nil || used == 0 {
+		return found, err
+	}
 	var entries []entry
-	err := tx.Query(engine, &entries, selectEntries+" JOIN "+keys.SQL()+" ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key ORDER BY t.id",
+	err = tx.Query(engine, &entries, selectEntries+" JOIN "+keys.SQL()+" ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key ORDER BY t.id",
 		keys.Args()...)
 	for _, t := range transfers(entries) {
 		found[[3]string{t.Partner, t.Verb, t.Key}] = t

@@ -28,8 +28,9 @@ const verify = `WITH legs AS (
 	sums AS (SELECT balance, CAST(SUM(delta) AS BIGINT) AS total, MAX(recorded) AS recorded FROM legs GROUP BY balance),
 	wrong AS (SELECT b.id, b.owner, b.unit, b.state, b.amount, COALESCE(s.total, 0) AS want FROM prm_ledger_balances b
 		LEFT JOIN sums s ON s.balance = b.id WHERE b.book = ? AND (b.amount <> COALESCE(s.total, 0) OR b.recorded < COALESCE(s.recorded, 0)) ORDER BY b.id + 0 LIMIT 1),
-	mixed AS (SELECT t.id FROM prm_ledger_transfers t JOIN prm_ledger_balances f ON f.id = t.from_id JOIN prm_ledger_balances o ON o.id = t.to_id
-		WHERE ? IN (t.book, f.book, o.book) AND (f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit) ORDER BY t.id LIMIT 1),
+	mixed AS (SELECT t.id FROM prm_ledger_transfers t LEFT JOIN prm_ledger_balances f ON f.id = t.from_id LEFT JOIN prm_ledger_balances o ON o.id = t.to_id
+		WHERE ? IN (t.book, f.book, o.book) AND (f.id IS NULL OR o.id IS NULL OR f.book <> t.book OR o.book <> t.book OR f.unit <> t.unit OR o.unit <> t.unit)
+		ORDER BY t.id LIMIT 1),
 	seated AS (SELECT b.id, b.owner, b.unit, b.seats AS has, (SELECT count(*) FROM prm_ledger_seats s
 		WHERE s.owner = b.owner AND s.unit = b.unit AND s.book = b.book AND s.ended_at = 0) AS want FROM prm_ledger_balances b WHERE b.book = ? AND b.state = 'held' AND b.lot = 0),
 	apart AS (SELECT b.id, b.owner, b.unit, COALESCE((SELECT CAST(SUM(r.amount) AS BIGINT) FROM prm_ledger_balances r
@@ -66,7 +67,7 @@ func Verify(tx *store.Tx, book Book) (Verdict, error) {
 	switch {
 	case r.MixedID != nil:
 		v.FirstWrong = *r.MixedID
-		v.Why = fmt.Sprintf("transfer %d joins balances of different books or units", v.FirstWrong)
+		v.Why = fmt.Sprintf("transfer %d joins balances of different books or units, or one that is gone", v.FirstWrong)
 	case r.BrokenID != nil && *r.BrokenWant == *r.BrokenAfter:
 		v.FirstWrong = *r.BrokenID
 		v.Why = fmt.Sprintf("transfer %d of balance %d is not recorded after the one before it", v.FirstWrong, *r.BrokenBalance)

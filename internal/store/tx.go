@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -324,7 +325,16 @@ func (t *Tx) Query(scope Scope, dest any, query string, args ...any) error {
 	if scope.kind != scopeEverything {
 		return errNoScope
 	}
-	return classify(t.db.Raw(query, args...).Scan(dest).Error)
+	// As GORM's Scan does it, without the recorder that Scan installs to render each statement with its values, for a log that is off.
+	db := t.db.Raw(query, args...)
+	rows, err := db.Rows()
+	if err != nil {
+		return classify(err)
+	}
+	if rows.Next() {
+		err = db.ScanRows(rows, dest)
+	}
+	return classify(cmp.Or(err, rows.Err(), rows.Close()))
 }
 
 // Exec is Query without rows; it returns how many it touched.

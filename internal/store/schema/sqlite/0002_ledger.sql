@@ -59,6 +59,9 @@ CREATE TRIGGER prm_ledger_transfers_one_key BEFORE INSERT ON prm_ledger_transfer
   AND EXISTS (SELECT 1 FROM prm_ledger_transfers WHERE partner_id = NEW.partner_id AND verb = NEW.verb AND key = NEW.key AND part = NEW.part)
 BEGIN SELECT RAISE(IGNORE); END;
 
+DROP INDEX prm_events_by_account;
+CREATE INDEX prm_events_by_account ON prm_events (account_id, at, id) WHERE account_id IS NOT NULL;
+
 CREATE TABLE prm_ledger_lots (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   book        TEXT NOT NULL,
