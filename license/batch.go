@@ -54,8 +54,9 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 		}
 		calls, of = append(calls, partner.Call{Context: ctx, Ask: m.ask}), append(of, i)
 	}
-	err = refused(results, allOrNone)
-	if err == nil && len(calls) > 0 {
+	if len(calls) == 0 {
+		err = refused(results, allOrNone)
+	} else {
 		err = l.reg.WriteAll(ctx, calls, false, func(tx *store.Tx, verdicts []partner.Verdict) error {
 			return assignLines(tx, lines, of, verdicts, results, allOrNone)
 		})
@@ -87,8 +88,13 @@ func refused(results []Result, allOrNone bool) error {
 
 // assignLines posts the lines that may be posted.
 func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdict, results []Result, allOrNone bool) error {
+	known, err := knownTypes(tx, lines)
+	if err != nil {
+		return err
+	}
 	var postings []ledger.Posting
 	var posted []int // the call of each posting
+	var after []int  // the calls that are refused, but may repeat an earlier line
 	for k, i := range of {
 		m, s := lines[i], verdicts[k].Standing
 		results[i] = Result{Err: verdicts[k].Err}
@@ -99,6 +105,9 @@ func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdi
 			m.key, m.fresh = tx.NewID("key"), true
 		}
 		from, to, err := m.route(tx, s)
+		if err == nil && !known[m.sku] {
+			err = unknownType()
+		}
 		p := m.posting(tx, s, from, to)
 		if refusal := first(s.Refusal(), err); refusal != nil {
 			earlier, found, err := ledger.Replay(tx, p)
@@ -107,6 +116,7 @@ func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdi
 			}
 			if results[i].Err = first(err, m.mismatch(s, earlier)); !found {
 				results[i].Err = refusal
+				after = append(after, i)
 			}
 			results[i].Transfer = public(earlier)
 			continue
@@ -133,13 +143,23 @@ func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdi
 			deeds = append(deeds, partner.Deed{Standing: s, Kind: m.event(), Target: m.about(postings[n].From, postings[n].To), Changed: "quantity"})
 		}
 	}
-	if err := refused(results, allOrNone); err != nil {
-		return err
+	for _, i := range after {
+		repeated(lines, results, i)
 	}
-	if len(deeds) > 0 {
-		if err := happened(tx, deeds[0].Standing, done.Notes); err != nil {
-			return err
+	return first(refused(results, allOrNone), partner.Happened(tx, done.Notes), partner.RecordAll(tx, deeds))
+}
+
+// repeated looks whether a refused line repeats the key of an earlier one that was not: then it is answered as a repetition.
+func repeated(lines []*move, results []Result, i int) {
+	m := lines[i]
+	for k := range i {
+		if !m.keyed || lines[k].key != m.key || results[k].Err != nil {
+			continue
 		}
+		results[i] = results[k]
+		if results[i].Transfer.Replayed = true; lines[k].hash() != m.hash() {
+			results[i] = Result{Err: ledger.ErrMismatch}
+		}
+		return
 	}
-	return partner.RecordAll(tx, deeds)
 }

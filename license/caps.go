@@ -24,10 +24,7 @@ func (l *Ledger) Cap(ctx context.Context, of partner.AccountID, sku string, limi
 			return err
 		}
 		was, notes, err := ledger.SetCap(tx, ledger.Licenses, string(of), sku, s.Of().String(), limit)
-		if err != nil || was == limit {
-			return err
-		}
-		if err := happened(tx, s, notes); err != nil {
+		if err := first(err, partner.Happened(tx, notes)); err != nil || was == limit {
 			return err
 		}
 		return s.Record(tx, "license.capped", string(of), "cap")

@@ -2,6 +2,7 @@ package license
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -13,7 +14,8 @@ var correctable = map[string]bool{"grant": true, "revoke": true, "assign": true,
 
 // Correct writes the opposite of a transfer as a new entry, of the same lots, dated back with [Effective] if so wished; the transfer
 // itself stays. What has been used up by mistake is available again. Vendor only. [partner.ErrNotFound]; *[InsufficientError] if the
-// units have moved on; [partner.ErrBadTransition] for a reservation, a close, what time did, and what has been corrected already.
+// units have moved on; *[partner.BlockedError] if they would arrive in a closing project; [partner.ErrBadTransition] for a reservation, a close,
+// what time did, and what has been corrected already.
 func (l *Ledger) Correct(ctx context.Context, transfer int64, o ...Option) (t Transfer, err error) {
 	defer wrap(&err, "correct %d", transfer)
 	var wrong ledger.Transfer
@@ -28,21 +30,22 @@ func (l *Ledger) Correct(ctx context.Context, transfer int64, o ...Option) (t Tr
 	if err != nil {
 		return t, err
 	}
-	w, faults := newWrite("correct", wrong.Unit, wrong.Quantity, wrong.Key, o)
+	w, faults := newWrite("correct", wrong.Unit, wrong.Quantity, strconv.FormatInt(wrong.ID, 10), o)
 	w.lots, w.corrects = wrong.Shares, wrong.ID
-	about := wrong.To.Owner
-	if about == ledger.Issuer {
-		about = wrong.From.Owner
+	from, to := wrong.To, wrong.From
+	if to.State == ledger.Reserved { // a posted reservation is done; its units are held again
+		to.State = ledger.Held
 	}
-	ask := partner.Ask{Action: "license.correct", Target: about}
-	return l.run(ctx, &move{write: w, ask: ask, route: func(*store.Tx, *partner.Standing) (from, to ledger.End, err error) {
-		if !correctable[wrong.Verb] {
+	target := to.Owner // where units arrive, which must not be on its way out
+	if target == ledger.Issuer {
+		target = from.Owner
+	}
+	ask := partner.Ask{Action: "license.correct", Target: target}
+	return l.run(ctx, &move{write: w, ask: ask, route: func(tx *store.Tx, _ *partner.Standing) (ledger.End, ledger.End, error) {
+		done, err := ledger.Corrected(tx, wrong.ID)
+		if err == nil && (done || !correctable[wrong.Verb]) {
 			err = partner.ErrBadTransition
 		}
-		to = wrong.From
-		if to.State == ledger.Reserved { // a posted reservation is done; its units are held again
-			to.State = ledger.Held
-		}
-		return wrong.To, to, err
+		return from, to, err
 	}}, faults)
 }

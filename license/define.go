@@ -102,12 +102,38 @@ func (l *Ledger) Types(ctx context.Context) (list []Type, err error) {
 	return list, err
 }
 
+// unknownType is the fault of a sku that names no type.
+func unknownType() error {
+	return &partner.ValidationError{Fields: []partner.FieldError{{Path: "sku", Code: "unknown_code", Message: "no such licence type",
+		Err: partner.ErrUnknownCode}}}
+}
+
 var errRetired = fail.New(fail.Invalid, "the licence type is retired")
 
 // mustExist refuses an unknown type.
 func mustExist(tx *store.Tx, sku string) error {
 	_, err := find(tx, sku)
 	return err
+}
+
+var skuColumns = store.ColumnsOf("sku TEXT")
+
+// knownTypes tells which of the types that moves name there are.
+func knownTypes(tx *store.Tx, moves []*move) (map[string]bool, error) {
+	known := map[string]bool{}
+	list := tx.Rows(skuColumns)
+	for _, m := range moves {
+		if _, seen := known[m.sku]; !seen {
+			known[m.sku] = false
+			list.Add(m.sku)
+		}
+	}
+	var found []string
+	err := tx.Query(catalogue, &found, "SELECT t.sku FROM "+list.SQL()+" JOIN prm_license_types t ON t.sku = x.sku", list.Args()...)
+	for _, sku := range found {
+		known[sku] = true
+	}
+	return known, err
 }
 
 // mustBeCurrent refuses a retired type, too.
@@ -125,8 +151,7 @@ func find(tx *store.Tx, sku string) (typeRow, error) {
 		return typeRow{}, err
 	}
 	if len(rows) == 0 {
-		return typeRow{}, &partner.ValidationError{Fields: []partner.FieldError{{Path: "sku", Code: "unknown_code", Message: "no such licence type",
-			Err: partner.ErrUnknownCode}}}
+		return typeRow{}, unknownType()
 	}
 	return rows[0], nil
 }

@@ -62,30 +62,19 @@ func New(reg *partner.Registry) *Ledger {
 // process, in any context.
 func (l *Ledger) Step(ctx context.Context) (more bool, err error) {
 	defer wrap(&err, "step")
-	err = l.reg.Write(partner.AsVendor(ctx, "step"), partner.Ask{Action: "license.step"}, func(tx *store.Tx, s *partner.Standing) error {
+	err = l.reg.Write(partner.AsVendor(ctx, "step"), partner.Ask{Action: "license.step"}, func(tx *store.Tx, _ *partner.Standing) error {
 		notes, rest, err := ledger.Settle(tx, ledger.Licenses, stepSize)
 		more = rest
 		if err != nil {
 			return err
 		}
-		return happened(tx, s, notes)
+		return partner.Happened(tx, notes)
 	})
 	return more, err
 }
 
 // stepSize is how many accounts one Step looks after.
 const stepSize = 100
-
-// happened writes what time did into the audit.
-func happened(tx *store.Tx, s *partner.Standing, notes []ledger.Note) error {
-	events := map[string]string{"void": "license.voided", "expire": "license.expired", "unseat": "license.unseated"}
-	for _, n := range notes {
-		if err := s.Happened(tx, events[n.Verb], n.Owner, n.Partner); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // translate turns the engine's errors into the room's.
 func translate(err error) error {
@@ -98,6 +87,8 @@ func translate(err error) error {
 		return &partner.QuotaError{Kind: "licenses", Limit: over.Limit, InUse: over.InUse}
 	case errors.Is(err, ledger.ErrMismatch):
 		return partner.ErrIdempotencyMismatch
+	case errors.Is(err, ledger.ErrCorrected):
+		return partner.ErrBadTransition
 	case errors.Is(err, ledger.ErrTooMuch):
 		return invalid("quantity", "range", err.Error())
 	}

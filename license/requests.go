@@ -136,7 +136,7 @@ func (l *Ledger) DecideRequest(ctx context.Context, id string, grant bool, answe
 		if err != nil {
 			return err
 		}
-		if err := happened(tx, s, notes); err != nil {
+		if err := partner.Happened(tx, notes); err != nil {
 			return err
 		}
 		return s.Record(tx, event, id, "state", "quantity")

@@ -34,20 +34,16 @@ func (l *Ledger) run(ctx context.Context, m *move, faults []partner.FieldError) 
 		return t, &partner.ValidationError{Fields: faults}
 	}
 	m.ctx, m.ask.Keyed = ctx, m.keyed
+	if !m.keyed { // made here, so that a lost answer names it
+		m.key, m.fresh = l.reg.NewKey(), true
+	}
 	if m.shared && !l.reg.Joined() {
-		if !m.keyed { // made here, so that a lost answer names it
-			m.key, m.fresh = l.reg.NewKey(), true
-		}
 		err = l.group.Do(ctx, m)
 	} else {
 		err = l.alone(ctx, m)
 	}
 	if err != nil {
-		unknown := Transfer{}
-		if errors.Is(err, partner.ErrOutcomeUnknown) {
-			unknown.Key = cmp.Or(m.answer.Key, m.key) // to repeat the call with, if it was made here
-		}
-		return unknown, translate(err)
+		return m.lost(err), translate(err)
 	}
 	return m.answer, nil
 }
@@ -56,11 +52,8 @@ func (l *Ledger) run(ctx context.Context, m *move, faults []partner.FieldError) 
 func (l *Ledger) alone(ctx context.Context, m *move) error {
 	m.answer = Transfer{}
 	return l.reg.Write(ctx, m.ask, func(tx *store.Tx, s *partner.Standing) error {
-		if err := m.dates(tx, s); err != nil {
-			return err
-		}
 		from, to, refusal := m.route(tx, s)
-		refusal = cmp.Or(s.Refusal(), refusal)
+		refusal = cmp.Or(s.Refusal(), m.dates(tx, s), refusal)
 		p := m.posting(tx, s, from, to)
 		if refusal != nil {
 			first, found, err := ledger.Replay(tx, p)
@@ -72,11 +65,11 @@ func (l *Ledger) alone(ctx context.Context, m *move) error {
 		}
 		posted, notes, err := ledger.Post(tx, p)
 		m.answer = public(posted)
-		if err != nil || posted.Replayed {
-			return cmp.Or(m.notDefined(tx, err), m.mismatch(s, posted))
+		if err != nil {
+			return m.notDefined(tx, err)
 		}
-		if err := happened(tx, s, notes); err != nil {
-			return err
+		if err := partner.Happened(tx, notes); err != nil || posted.Replayed {
+			return cmp.Or(err, m.mismatch(s, posted))
 		}
 		return s.Record(tx, m.event(), m.about(from, to), "quantity")
 	})
@@ -128,6 +121,13 @@ func (l *Ledger) together(ctx context.Context, moves []*move, wait bool) []error
 
 // postTogether fills in the answers, or the errors, of moves.
 func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs []error, wait bool) error {
+	var known map[string]bool // a batch that waits also makes accounts: of types that there are
+	if wait {
+		var err error
+		if known, err = knownTypes(tx, moves); err != nil {
+			return err
+		}
+	}
 	var postings []ledger.Posting
 	var of []int // the move of each posting
 	for i, m := range moves {
@@ -137,7 +137,7 @@ func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs 
 			continue
 		}
 		from, to, err := m.route(tx, s)
-		if err != nil {
+		if err != nil || wait && !known[m.sku] {
 			continue
 		}
 		postings, of = append(postings, m.posting(tx, s, from, to)), append(of, i)
@@ -154,7 +154,9 @@ func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs 
 			errs[i] = &store.Held{By: postings[k].From.Owner + " " + m.sku}
 			continue
 		case o.Err != nil:
-			errs[i] = o.Err
+			if errs[i] = m.notDefined(tx, o.Err); errors.Is(errs[i], partner.ErrUnavailable) {
+				return errs[i] // of the database, not of the move
+			}
 			continue
 		}
 		m.answer = public(o.Transfer)
@@ -163,10 +165,5 @@ func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs 
 			deeds = append(deeds, partner.Deed{Standing: s, Kind: m.event(), Target: m.about(postings[k].From, postings[k].To), Changed: "quantity"})
 		}
 	}
-	if len(deeds) > 0 {
-		if err := happened(tx, deeds[0].Standing, result.Notes); err != nil {
-			return err
-		}
-	}
-	return partner.RecordAll(tx, deeds)
+	return cmp.Or(partner.Happened(tx, result.Notes), partner.RecordAll(tx, deeds))
 }

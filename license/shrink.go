@@ -103,6 +103,9 @@ func (l *Ledger) ApplyShrink(ctx context.Context, plan Shrink, o ...Option) (t T
 	if len(faults) > 0 {
 		return t, &partner.ValidationError{Fields: faults}
 	}
+	if !w.keyed {
+		w.key, w.fresh = l.reg.NewKey(), true
+	}
 	ids := make([]string, len(plan.Remove))
 	for i, s := range plan.Remove {
 		ids[i] = s.ID
@@ -134,7 +137,7 @@ func (l *Ledger) ApplyShrink(ctx context.Context, plan Shrink, o ...Option) (t T
 		if err != nil {
 			return err
 		}
-		if err := happened(tx, s, append(due, notes...)); err != nil {
+		if err := partner.Happened(tx, append(due, notes...)); err != nil {
 			return err
 		}
 		for range ids {
@@ -145,7 +148,7 @@ func (l *Ledger) ApplyShrink(ctx context.Context, plan Shrink, o ...Option) (t T
 		return s.Record(tx, w.event(), string(plan.Account), "quantity")
 	})
 	if err != nil {
-		return Transfer{}, translate(err)
+		return w.lost(err), translate(err)
 	}
 	return t, nil
 }

@@ -2,6 +2,7 @@ package license
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
@@ -63,15 +64,15 @@ func (l *Ledger) Reserve(ctx context.Context, of partner.AccountID, sku string, 
 	if len(faults) > 0 {
 		return r, &partner.ValidationError{Fields: faults}
 	}
+	if !w.keyed {
+		w.key, w.fresh = l.reg.NewKey(), true
+	}
 	ask := use(of)
 	ask.Keyed = w.keyed
 	err = l.reg.Write(ctx, ask, func(tx *store.Tx, s *partner.Standing) error {
-		if err := w.dates(tx, s); err != nil {
-			return err
-		}
 		p := w.posting(tx, s, ledger.HeldBy(string(of)), ledger.End{Owner: string(of), State: ledger.Reserved})
 		p.Hash = ledger.Digest(p.Hash, d.String())
-		if err := first(s.Refusal(), w.notFrom()); err != nil {
+		if err := first(s.Refusal(), w.dates(tx, s), w.notFrom()); err != nil {
 			if _, found, lost := ledger.Replay(tx, p); !found || lost != nil {
 				return first(lost, err)
 			}
@@ -81,12 +82,15 @@ func (l *Ledger) Reserve(ctx context.Context, of partner.AccountID, sku string, 
 		if err != nil {
 			return w.notDefined(tx, err)
 		}
-		if err := happened(tx, s, notes); err != nil || made.Replayed {
+		if err := partner.Happened(tx, notes); err != nil || made.Replayed {
 			return err
 		}
 		return s.Record(tx, w.event(), string(of), "quantity")
 	})
-	return r, translate(err)
+	if err != nil {
+		return Reservation{Key: w.lost(err).Key}, translate(err)
+	}
+	return r, nil
 }
 
 func reservation(r ledger.Reservation) Reservation {
@@ -117,6 +121,9 @@ func (l *Ledger) finish(ctx context.Context, verb, id string, to ledger.State, o
 	if faults := w.check(); len(faults) > 0 {
 		return t, &partner.ValidationError{Fields: faults}
 	}
+	if !w.keyed {
+		w.key, w.fresh = l.reg.NewKey(), true
+	}
 	var r ledger.Reservation
 	err = l.reg.Read(ctx, partner.Ask{Action: "license.find"}, func(tx *store.Tx, _ *partner.Standing) (err error) {
 		r, err = ledger.FindReservation(tx, ledger.Licenses, id)
@@ -129,35 +136,35 @@ func (l *Ledger) finish(ctx context.Context, verb, id string, to ledger.State, o
 	ask := use(partner.AccountID(r.Owner))
 	ask.Keyed = true // whatever has become of the project, a reservation that is done says so
 	err = l.reg.Write(ctx, ask, func(tx *store.Tx, s *partner.Standing) error {
-		if err := w.dates(tx, s); err != nil {
-			return err
-		}
 		p := w.posting(tx, s, ledger.End{Owner: r.Owner, State: ledger.Reserved}, ledger.End{Owner: r.Owner, State: to})
-		if !w.keyed {
-			p.Key = r.ID // one outcome, one key
-		}
-		if refusal := s.Refusal(); refusal != nil {
-			earlier, _, err := ledger.Replay(tx, p)
-			if err == nil && !earlier.Replayed {
-				err = refusal
+		if !p.Fresh {
+			if earlier, found, err := ledger.Replay(tx, p); found || err != nil {
+				t = public(earlier)
+				return err
 			}
-			t = public(earlier)
-			return err
 		}
-		posted, notes, err := ledger.Finish(tx, r, p)
+		posted, notes, err := ledger.Finish(tx, r, p, first(s.Refusal(), w.dates(tx, s)))
 		t = public(posted)
-		if err != nil || posted.Replayed {
+		if err != nil {
 			return err
 		}
-		if err := happened(tx, s, notes); err != nil {
+		if err := partner.Happened(tx, notes); err != nil || posted.Replayed {
 			return err
 		}
 		return s.Record(tx, w.event(), r.Owner, "quantity")
 	})
 	if err != nil {
-		return Transfer{}, translate(err)
+		return w.lost(err), translate(err)
 	}
 	return t, nil
+}
+
+// lost is what a call returns beside its error: if nobody knows what became of it, the key to repeat it with.
+func (w write) lost(err error) Transfer {
+	if errors.Is(err, partner.ErrOutcomeUnknown) {
+		return Transfer{Key: w.key}
+	}
+	return Transfer{}
 }
 
 // first is the first error there is.

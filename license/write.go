@@ -118,7 +118,7 @@ func (w write) posting(tx *store.Tx, s *partner.Standing, from, to ledger.End) l
 		Partner: s.Of().String(), Actor: s.Actor(), Reason: w.reason, Key: w.key, Fresh: w.fresh, Hash: w.hash(), Effective: store.At(w.effective),
 		New: ledger.Validity{From: store.At(w.valid.From), Until: store.At(w.valid.Until)}, Early: w.verb == "revoke",
 	}
-	if p.Key == "" {
+	if p.Key == "" { // of a call that makes none itself
 		p.Key, p.Fresh = tx.NewID("key"), true
 	}
 	return p

@@ -66,11 +66,14 @@ func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err erro
 // returnLicenses moves all that the project has not used up back to the pool. The amounts cannot change meanwhile: no move reaches a
 // project whose row is held.
 func (s *Standing) returnLicenses(tx *store.Tx, id AccountID) (Closing, error) {
-	gone, err := ledger.Empty(tx, string(id), ledger.Posting{
+	gone, notes, err := ledger.Empty(tx, string(id), ledger.Posting{
 		Book: ledger.Licenses, Verb: "close", To: ledger.HeldBy(string(s.Of())), Partner: string(s.Of()), Actor: s.Actor(), Reason: "project closed",
 		Hash: string(id),
 	})
 	if err != nil {
+		return Closing{}, err
+	}
+	if err := Happened(tx, notes); err != nil {
 		return Closing{}, err
 	}
 	maps.DeleteFunc(gone, func(_ string, n int64) bool { return n == 0 })

@@ -34,7 +34,7 @@ func passGates(tx *store.Tx, a actor, ask Ask) error {
 		target = ""
 	}
 	var n int64
-	return tx.Query(deciding, &n, gatesOf, a.token, target, target, string(ask.also), target, ask.Changes, ask.Changes && target == "", ask.below,
+	return tx.Query(deciding, &n, gatesOf, a.token, target, target, string(ask.also), target, ask.Changes, ask.turns || ask.Changes && target == "", ask.below,
 		gateSeed, gateSeed)
 }
 

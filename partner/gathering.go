@@ -18,6 +18,7 @@ type gathering struct {
 	verdicts []Verdict
 	passing  bool
 	shut     map[string]bool // gates that somebody is changing things behind
+	crowd    bool            // too many accounts for a gate each
 
 	sessions   map[string]*sessionRefs // by token
 	identities map[string]*identityFacts
@@ -41,12 +42,20 @@ var (
 
 // gatesOfAll are the gates of calls that change nothing, as gatesOf has them for one: of these tokens, and of these targets.
 const (
-	gatesOfAll = `, acc AS (SELECT account_id AS id FROM k UNION SELECT active_id FROM k UNION SELECT id FROM targets),
-	par AS (SELECT partner_id AS id FROM k UNION SELECT partner_id FROM prm_accounts WHERE id IN (SELECT id FROM acc) UNION SELECT id FROM targets),
-	gates AS MATERIALIZED (SELECT id FROM (SELECT id FROM acc UNION SELECT id FROM par UNION SELECT identity_id FROM k
+	gatesOfAll = `, own AS (SELECT account_id AS id FROM k UNION SELECT active_id FROM k),
+	par AS (SELECT partner_id AS id FROM k UNION SELECT partner_id FROM prm_accounts WHERE id IN (SELECT id FROM own UNION SELECT id FROM targets)
+		UNION SELECT id FROM prm_partners WHERE id IN (SELECT id FROM targets)),
+	gates AS MATERIALIZED (SELECT id FROM (SELECT id FROM own UNION SELECT id FROM par UNION SELECT identity_id FROM k
+		UNION SELECT id FROM prm_accounts WHERE id IN (SELECT id FROM targets) AND CAST(? AS BOOLEAN)
 		UNION SELECT 'tree/' || split_part(path, '/', 2) FROM prm_partners WHERE id IN (SELECT id FROM par)) d WHERE id <> '' ORDER BY id)`
-	enterAll  = ` SELECT count(CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT)) FROM gates`
-	enterFree = ` SELECT id FROM gates WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`
+	enterAll = ` SELECT count(CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT)) FROM gates`
+	// The key of a write can be in the hands of a transaction that stays open; nobody waits for that long here.
+	enterFree = `, patience AS MATERIALIZED (SELECT set_config('lock_timeout', '250ms', TRUE))
+	SELECT id FROM gates, patience WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`
+
+	// maxGates bounds the accounts that one transaction passes a gate for: a server has room for some thousands of such locks. A longer
+	// list shares the rows themselves.
+	maxGates = 256
 )
 
 // passGates passes the gates of all calls; where nobody is waited for, it notes those that are shut.
@@ -66,7 +75,8 @@ func (g *gathering) passGates() error {
 	of, about := tokens.rows(g.tx, tokenColumns), targets.rows(g.tx, idColumns)
 	query := "WITH k AS (SELECT s.partner_id, s.account_id, s.active_id, s.identity_id FROM " + of.SQL() + ` JOIN prm_sessions s ON s.token_hash = x.token),
 		targets AS (SELECT x.id FROM ` + about.SQL() + ")" + gatesOfAll
-	args := append(append(of.Args(), about.Args()...), gateSeed)
+	g.crowd = len(targets) > maxGates
+	args := append(append(of.Args(), about.Args()...), !g.crowd, gateSeed)
 	if !g.passing {
 		var n int64
 		return g.tx.Query(deciding, &n, query+enterAll, args...)
@@ -95,7 +105,7 @@ func (g *gathering) isShut(f facts) bool {
 
 // locked is what the reads of a gathering end with; see factsLocked.
 func locked(g *gathering, strength string) string {
-	if g.tx.Frozen() {
+	if g.tx.Frozen() || g.crowd {
 		return g.tx.Lock(strength)
 	}
 	return ""

@@ -89,7 +89,7 @@ var rules = map[string]rule{
 	"license.requests":    {vendor: true, admin: true},
 	"license.decide":      {vendor: true, needs: true, others: true, works: true},
 	"license.cap":         {vendor: true, on: onAccount, needs: true},
-	"license.correct":     {vendor: true, on: onHolder, needs: true},
+	"license.correct":     {vendor: true, on: onHolder, needs: true, states: usable},
 	"license.use":         {admin: true, project: true, on: onAccount, needs: true, works: true, states: forMoves},
 	"license.shrink":      {admin: true, on: onAccount, needs: true, works: true, states: forMoves},
 	"license.read":        {vendor: true, admin: true, project: true, on: onHolder, needs: true},

@@ -74,7 +74,7 @@ func (d *Access) Logout(ctx context.Context) (err error) {
 // session switches; its principal stays. [ErrNotFound], *[BlockedError] for a closing project. It is checked again on each use.
 func (d *Access) SwitchTo(ctx context.Context, project AccountID) (err error) {
 	defer wrap(&err, "switch to %s", project)
-	return d.reg.Write(ctx, Ask{Action: "access.switch", Target: string(project)}, func(tx *store.Tx, s *Standing) error {
+	return d.reg.Write(ctx, Ask{Action: "access.switch", Target: string(project), turns: true}, func(tx *store.Tx, s *Standing) error {
 		if s.Active.ID == s.Account.ID {
 			return nil
 		}
@@ -85,7 +85,7 @@ func (d *Access) SwitchTo(ctx context.Context, project AccountID) (err error) {
 // SwitchBack returns to the pool of the caller's organisation, whatever became of the project; it may be repeated.
 func (d *Access) SwitchBack(ctx context.Context) (err error) {
 	defer wrap(&err, "switch back")
-	return d.reg.Write(ctx, Ask{Action: "access.session"}, func(tx *store.Tx, s *Standing) error {
+	return d.reg.Write(ctx, Ask{Action: "access.session", turns: true}, func(tx *store.Tx, s *Standing) error {
 		if s.IsVendor() || s.isProject() {
 			return errNotAllowed
 		}

@@ -2,7 +2,9 @@ package partner
 
 import (
 	"context"
+	"errors"
 
+	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -45,9 +47,15 @@ func (r *Registry) WriteAll(ctx context.Context, calls []Call, passing bool, do 
 				return err
 			}
 		}
-		return do(tx, verdicts)
+		err := do(tx, verdicts)
+		if passing && errors.Is(err, store.ErrAgain) {
+			err = errHeldUp // trying again would be waiting
+		}
+		return err
 	})
 }
+
+var errHeldUp = fail.New(fail.Unavailable, "held up by another transaction")
 
 // decide asks the one policy function about a call.
 func (g *gathering) decide(i int) {

@@ -28,6 +28,7 @@ type Ask struct {
 	tree  string // the lock on the tree that the call needs, before any row
 	also  ID     // another organisation that the decision rests on
 	below bool   // the call changes rows of organisations below the target
+	turns bool   // the call changes where its own session works
 }
 
 // Write runs one mutation for a sibling room: one transaction, in which the actor in ctx is allowed what is asked or the call
@@ -201,13 +202,19 @@ func (s *Standing) Record(tx *store.Tx, kind, target string, changed ...string) 
 	return err
 }
 
-// Happened writes the audit row of what time did to target, an account or pool of the organisation of, while the call was at it.
-func (s *Standing) Happened(tx *store.Tx, kind, target, of string) error {
-	e := eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: kind, Actor: ledger.System, Subject: ledger.System, PartnerID: of, Target: target}
-	if strings.HasPrefix(target, "acc_") {
-		e.AccountID = &target
+// Happened writes the audit rows of what time did to licences while a call was at them.
+func Happened(tx *store.Tx, notes []ledger.Note) error {
+	events := map[string]string{"void": "license.voided", "expire": "license.expired", "unseat": "license.unseated"}
+	for _, n := range notes {
+		e := eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: events[n.Verb], Actor: ledger.System, Subject: ledger.System, PartnerID: n.Partner, Target: n.Owner}
+		if strings.HasPrefix(n.Owner, "acc_") {
+			e.AccountID = &n.Owner
+		}
+		if err := tx.Insert(&e); err != nil {
+			return err
+		}
 	}
-	return tx.Insert(&e)
+	return nil
 }
 
 func (s *Standing) record(tx *store.Tx, kind, target string, changed []string) (eventRow, error) {

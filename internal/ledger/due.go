@@ -98,16 +98,29 @@ func (w *world) voidLapsed(a *account, now store.Micros) error {
 	if err != nil {
 		return err
 	}
+	ended := w.tx.Rows(endColumns)
 	for _, l := range list {
-		if err := w.due(a, "void", l.PartnerID, l.ID, Reserved, Held, l.shares, l.Expires); err != nil {
+		t, err := w.due(a, "void", l.PartnerID, Reserved, Held, l.shares, l.Expires)
+		if err != nil {
 			return err
 		}
+		ended.Add(l.ID, t.Recorded)
 	}
-	if len(list) == 0 || w.how == looking {
+	return w.endReservations(ended)
+}
+
+var endColumns = store.ColumnsOf("id TEXT", "at BIGINT")
+
+// endReservations writes down that reservations are void, each since its own transfer: between two of them one is and the other is not.
+func (w *world) endReservations(ended *store.Rows) error {
+	if ended.Len() == 0 || w.how == looking {
 		return nil
 	}
-	_, err = w.tx.Exec(engine, `UPDATE prm_ledger_reservations SET state = 'voided', ended_at = ? WHERE owner = ? AND unit = ? AND book = ?
-		AND state = 'open' AND expires <= ?`, a.head.Recorded, a.owner, a.unit, w.book, now)
+	n, err := w.tx.Exec(engine, "UPDATE prm_ledger_reservations AS r SET state = 'voided', ended_at = x.at FROM "+ended.SQL()+
+		" WHERE r.id = x.id AND r.state = 'open'", ended.Args()...)
+	if err == nil && n != int64(ended.Len()) {
+		err = store.ErrAgain
+	}
 	return err
 }
 
@@ -117,7 +130,7 @@ func (w *world) expire(a *account, now store.Micros) error {
 			continue
 		}
 		share := Share{r.Lot, Validity{r.ValidFrom, r.ValidUntil}, r.Amount}
-		if err := w.due(a, "expire", *r.PartnerID, w.tx.NewID("key"), Held, Expired, []Share{share}, r.ValidUntil); err != nil {
+		if _, err := w.due(a, "expire", *r.PartnerID, Held, Expired, []Share{share}, r.ValidUntil); err != nil {
 			return err
 		}
 	}
@@ -126,7 +139,8 @@ func (w *world) expire(a *account, now store.Micros) error {
 
 // due makes a transfer between two states of an account because its time has come. It asks nobody: seats follow, not the other way
 // round.
-func (w *world) due(a *account, verb, partner, key string, from, to State, shares []Share, at store.Micros) error {
+func (w *world) due(a *account, verb, partner string, from, to State, shares []Share, at store.Micros) (Transfer, error) {
+	key := w.tx.NewID("key")
 	p := Posting{Book: w.book, Unit: a.unit, Verb: verb, From: End{a.owner, from}, To: End{a.owner, to}, Lots: shares, Partner: partner,
 		Actor: System, Key: key, Fresh: true, Hash: key, Effective: at}
 	for _, s := range shares {
@@ -134,13 +148,10 @@ func (w *world) due(a *account, verb, partner, key string, from, to State, share
 	}
 	units, err := a.take(&p, w.tx.Now())
 	if err != nil {
-		return err
-	}
-	if _, err := w.apply(&p, a, a, units); err != nil {
-		return err
+		return Transfer{}, err
 	}
 	w.notes = append(w.notes, Note{Verb: verb, Owner: a.owner, Partner: partner})
-	return nil
+	return w.apply(&p, a, a, units)
 }
 
 // schedule sets when the account is due next.

@@ -6,11 +6,11 @@ import (
 
 // Empty takes all that an owner has, and can still use, to another: reservations are void, seats end, and what is held goes, valid or
 // not yet. p says who does it and why; its From, Unit and Quantity are not read. It returns how much went, by unit.
-func Empty(tx *store.Tx, owner string, p Posting) (map[string]int64, error) {
+func Empty(tx *store.Tx, owner string, p Posting) (gone map[string]int64, notes []Note, err error) {
 	var units []string
-	err := tx.Query(engine, &units, "SELECT unit FROM prm_ledger_balances WHERE owner = ? AND book = ? AND state = 'held' AND lot = 0 ORDER BY unit", owner, p.Book)
+	err = tx.Query(engine, &units, "SELECT unit FROM prm_ledger_balances WHERE owner = ? AND book = ? AND state = 'held' AND lot = 0 ORDER BY unit", owner, p.Book)
 	if err != nil || len(units) == 0 {
-		return map[string]int64{}, err
+		return map[string]int64{}, nil, err
 	}
 	p.From = HeldBy(owner)
 	var list []Posting
@@ -21,19 +21,19 @@ func Empty(tx *store.Tx, owner string, p Posting) (map[string]int64, error) {
 	}
 	w, err := open(tx, p.Book, list, waiting)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	gone := map[string]int64{}
+	gone = map[string]int64{}
 	for _, q := range list {
 		if gone[q.Unit], err = w.empty(w.accounts[name{owner, q.Unit}], q); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	complete, err := w.flush()
 	if err == nil && !complete {
 		err = store.ErrAgain
 	}
-	return gone, err
+	return gone, w.notes, err
 }
 
 func (w *world) empty(a *account, p Posting) (int64, error) {
@@ -44,18 +44,18 @@ func (w *world) empty(a *account, p Posting) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	ended := w.tx.Rows(endColumns)
 	for _, r := range open {
 		v := p
-		v.Verb, v.Key, v.Fresh, v.Hash, v.From, v.To, v.Lots, v.Quantity = "void", r.ID, true, r.ID, End{a.owner, Reserved}, HeldBy(a.owner), r.shares, 0
-		for _, s := range r.shares {
-			v.Quantity += s.Quantity
-		}
-		if _, err := w.post(v); err != nil {
+		v.Verb, v.Key, v.Fresh, v.From, v.To, v.Lots = "void", w.tx.NewID("key"), true, End{a.owner, Reserved}, HeldBy(a.owner), r.shares
+		v.Quantity = sum(r.shares)
+		t, err := w.post(v)
+		if err != nil {
 			return 0, err
 		}
+		ended.Add(r.ID, t.Recorded)
 	}
-	if _, err := w.tx.Exec(engine, `UPDATE prm_ledger_reservations SET state = 'voided', ended_at = ? WHERE owner = ? AND unit = ? AND book = ? AND state = 'open'`,
-		max(w.tx.Clock(), a.head.Recorded), a.owner, a.unit, w.book); err != nil {
+	if err := w.endReservations(ended); err != nil {
 		return 0, err
 	}
 	if _, err := w.tx.Exec(engine, "UPDATE prm_ledger_seats SET ended_at = ? WHERE owner = ? AND unit = ? AND book = ? AND ended_at = 0",
@@ -64,16 +64,31 @@ func (w *world) empty(a *account, p Posting) (int64, error) {
 	}
 	a.head.Seats, a.head.Due = 0, 0
 	w.touch(a.head)
+	var shares []Share
 	for _, r := range a.rows {
-		if r.State == Held && r.Amount > 0 {
-			p.Lots = append(p.Lots, Share{r.Lot, Validity{r.ValidFrom, r.ValidUntil}, r.Amount})
-			p.Quantity += r.Amount
+		for left := r.Amount; r.State == Held && left > 0; left -= min(left, MaxQuantity) {
+			shares = append(shares, Share{r.Lot, Validity{r.ValidFrom, r.ValidUntil}, min(left, MaxQuantity)})
 		}
 	}
-	if len(p.Lots) == 0 {
-		return 0, nil
+	total := sum(shares)
+	for len(shares) > 0 { // what one transfer cannot hold goes in several
+		n := 1
+		for n < len(shares) && sum(shares[:n+1]) <= MaxQuantity {
+			n++
+		}
+		p.Lots, p.Quantity, p.Key, p.Fresh = shares[:n], sum(shares[:n]), w.tx.NewID("key"), true
+		if _, err := w.post(p); err != nil {
+			return 0, err
+		}
+		shares = shares[n:]
 	}
-	p.Key, p.Fresh = w.tx.NewID("key"), true
-	_, err = w.post(p)
-	return p.Quantity, err
+	return total, nil
+}
+
+// sum is how many units there are in shares.
+func sum(shares []Share) (n int64) {
+	for _, s := range shares {
+		n += s.Quantity
+	}
+	return n
 }

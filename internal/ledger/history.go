@@ -75,6 +75,13 @@ func Statement(tx *store.Tx, book Book, owner, unit string, span Span) (opening 
 	return opening, transfers(rows), err
 }
 
+// Corrected tells whether there is a correction of a transfer.
+func Corrected(tx *store.Tx, id int64) (bool, error) {
+	var n int64
+	err := tx.Query(engine, &n, "SELECT count(*) FROM prm_ledger_transfers WHERE corrects = ?", id)
+	return n > 0, err
+}
+
 // Find reads a transfer by the id of its first entry; false if there is none.
 func Find(tx *store.Tx, book Book, id int64) (Transfer, bool, error) {
 	var rows []entry

@@ -120,8 +120,9 @@ func (w *world) one(p Posting) (Transfer, error) {
 		}
 		return first, err
 	}
-	opens := slices.ContainsFunc(w.touched, func(b *balance) bool { return b.ID == 0 })
-	if opens && !p.Fresh { // rows that a replay would leave behind
+	// What a repeated key would leave behind: new rows, or those of several lots that the first call did not have.
+	opens := len(w.legs) > 1 || slices.ContainsFunc(w.touched, func(b *balance) bool { return b.ID == 0 })
+	if opens && !p.Fresh {
 		if first, found, err := Replay(w.tx, p); found || err != nil {
 			return first, err
 		}

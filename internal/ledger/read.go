@@ -22,12 +22,12 @@ type holding struct {
 }
 
 // Balances returns what an owner has in a book, of one unit or of all (""), by unit. What has run out by now counts as such, whether or
-// not that has been written.
+// not that has been written. What there never was any of is not there.
 func Balances(tx *store.Tx, book Book, owner, unit string) ([]Totals, error) {
 	var rows []holding
 	err := tx.Query(engine, &rows, `SELECT b.unit, b.state, b.lot, b.amount, b.due, COALESCE(l.valid_from, 0) AS valid_from, COALESCE(l.valid_until, 0) AS valid_until
 		FROM prm_ledger_balances b LEFT JOIN prm_ledger_lots l ON l.id = b.lot
-		WHERE b.owner = ? AND b.book = ? AND (? = '' OR b.unit = ?) ORDER BY b.unit`, owner, book, unit, unit)
+		WHERE b.owner = ? AND b.book = ? AND (? = '' OR b.unit = ?) AND b.recorded > 0 ORDER BY b.unit`, owner, book, unit, unit)
 	if err != nil {
 		return nil, err
 	}
@@ -202,10 +202,10 @@ func holdings(tx *store.Tx, book Book, owner, unit string, points []Point) ([][]
 	var rows []holding
 	err := tx.Query(engine, &rows, `SELECT x.i, b.unit, b.state, b.lot, COALESCE(l.valid_from, 0) AS valid_from, COALESCE(l.valid_until, 0) AS valid_until,
 		COALESCE((SELECT y.after FROM (
-			SELECT * FROM (SELECT t.from_after AS after, t.recorded FROM prm_ledger_transfers t WHERE t.from_id = b.id AND t.recorded <= x.at ORDER BY t.recorded DESC LIMIT 1) o
+			SELECT * FROM (SELECT t.from_after AS after, t.recorded, t.id FROM prm_ledger_transfers t WHERE t.from_id = b.id AND t.recorded <= x.at ORDER BY t.recorded DESC, t.id DESC LIMIT 1) o
 			UNION ALL
-			SELECT * FROM (SELECT t.to_after AS after, t.recorded FROM prm_ledger_transfers t WHERE t.to_id = b.id AND t.recorded <= x.at ORDER BY t.recorded DESC LIMIT 1) i
-		) y ORDER BY y.recorded DESC LIMIT 1), 0)
+			SELECT * FROM (SELECT t.to_after AS after, t.recorded, t.id FROM prm_ledger_transfers t WHERE t.to_id = b.id AND t.recorded <= x.at ORDER BY t.recorded DESC, t.id DESC LIMIT 1) i
+		) y ORDER BY y.recorded DESC, y.id DESC LIMIT 1), 0)
 		+ COALESCE((SELECT CAST(SUM(`+mend+`t.quantity) AS BIGINT) FROM prm_ledger_transfers t WHERE t.from_id = b.id AND t.effective <> t.recorded), 0)
 		- COALESCE((SELECT CAST(SUM(`+mend+`t.quantity) AS BIGINT) FROM prm_ledger_transfers t WHERE t.to_id = b.id AND t.effective <> t.recorded), 0) AS amount
 		FROM `+list.SQL()+` CROSS JOIN prm_ledger_balances b LEFT JOIN prm_ledger_lots l ON l.id = b.lot

@@ -3,7 +3,6 @@ package ledger
 import (
 	"time"
 
-	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -67,14 +66,15 @@ func FindReservation(tx *store.Tx, book Book, id string) (r Reservation, err err
 }
 
 // Finish ends a reservation: p says where its units go, posted to Consumed or voided to Held. ErrDone if it has ended already, by a
-// timeout too; a repeated key returns the first transfer.
-func Finish(tx *store.Tx, r Reservation, p Posting) (t Transfer, notes []Note, err error) {
+// timeout too; else refusal, if there is one; a repeated key returns the first transfer.
+func Finish(tx *store.Tx, r Reservation, p Posting, refusal error) (t Transfer, notes []Note, err error) {
 	p.Unit, p.Quantity, p.Partner, p.From = r.Unit, r.Quantity, r.PartnerID, End{r.Owner, Reserved}
 	w, err := open(tx, p.Book, []Posting{p}, waiting)
 	if err != nil {
 		return t, nil, err
 	}
-	if !p.Fresh {
+	a := w.accounts[name{r.Owner, r.Unit}]
+	if !p.Fresh { // again, now that the account is held
 		if first, found, err := Replay(tx, p); found || err != nil {
 			return first, w.notes, err
 		}
@@ -87,24 +87,22 @@ func Finish(tx *store.Tx, r Reservation, p Posting) (t Transfer, notes []Note, e
 		return t, nil, err
 	}
 	n, err := tx.Exec(engine, "UPDATE prm_ledger_reservations SET state = ?, ended_at = ? WHERE id = ? AND state = 'open'",
-		state, max(tx.Clock(), w.accounts[name{r.Owner, r.Unit}].head.Recorded+1), r.ID)
+		state, max(tx.Clock(), a.head.Recorded+1), r.ID)
 	switch {
 	case err != nil:
 		return t, nil, err
 	case n == 0:
-		return t, w.notes, ErrDone
+		return t, nil, ErrDone
+	case refusal != nil:
+		return t, nil, refusal
 	}
 	if t, err = w.one(p); err != nil {
 		return t, nil, err
 	}
-	a := w.accounts[name{r.Owner, r.Unit}]
 	if err := w.schedule(a); err != nil {
 		return t, nil, err
 	}
-	complete, err := w.flush()
-	if err == nil && !complete {
-		err = fail.New(fail.Unavailable, "ledger: a reservation was finished twice")
-	}
+	_, err = w.flush()
 	return t, w.notes, err
 }
 

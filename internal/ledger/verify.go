@@ -19,12 +19,12 @@ type Verdict struct {
 // verify is one statement, so that it judges one snapshot while others post. Each transfer is two legs; in the order of a balance's
 // recorded times every leg must start where the one before ended, and the balance must end where the last did.
 const verify = `WITH legs AS (
-		SELECT id, from_id AS balance, -quantity AS delta, from_after AS after, recorded FROM prm_ledger_transfers WHERE book = ?
-		UNION ALL SELECT id, to_id, quantity, to_after, recorded FROM prm_ledger_transfers WHERE book = ?),
+		SELECT id, from_id AS balance, -quantity AS delta, from_after AS after, recorded, part FROM prm_ledger_transfers WHERE book = ?
+		UNION ALL SELECT id, to_id, quantity, to_after, recorded, part FROM prm_ledger_transfers WHERE book = ?),
 	chain AS (
-		SELECT id, balance, delta, after, recorded, LAG(after, 1, CAST(0 AS BIGINT)) OVER w AS start, LAG(recorded, 1, CAST(0 AS BIGINT)) OVER w AS prior
+		SELECT id, balance, delta, after, recorded, part, LAG(after, 1, CAST(0 AS BIGINT)) OVER w AS start, LAG(recorded, 1, CAST(0 AS BIGINT)) OVER w AS prior
 		FROM legs WINDOW w AS (PARTITION BY balance ORDER BY recorded, id)),
-	broken AS (SELECT id, balance, start + delta AS want, after, recorded, prior FROM chain WHERE start + delta <> after OR recorded <= prior ORDER BY recorded, id LIMIT 1),
+	broken AS (SELECT id, balance, start + delta AS want, after, recorded, prior FROM chain WHERE start + delta <> after OR recorded < prior OR recorded = prior AND part = 0 ORDER BY recorded, id LIMIT 1),
 	sums AS (SELECT balance, CAST(SUM(delta) AS BIGINT) AS total, MAX(recorded) AS recorded FROM legs GROUP BY balance),
 	wrong AS (SELECT b.id, b.owner, b.unit, b.state, b.amount, COALESCE(s.total, 0) AS want FROM prm_ledger_balances b
 		LEFT JOIN sums s ON s.balance = b.id WHERE b.book = ? AND (b.amount <> COALESCE(s.total, 0) OR b.recorded < COALESCE(s.recorded, 0)) ORDER BY b.id + 0 LIMIT 1),
