@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -17,17 +18,17 @@ type facts struct {
 	factRows
 }
 
-// factRows are the facts that the database holds. They are a struct of their own because GORM zeroes what it scans into.
+// factRows are the facts that the database holds.
 type factRows struct {
-	Session  sessionFacts              `gorm:"embedded;embeddedPrefix:session_"`
-	Identity identityFacts             `gorm:"embedded;embeddedPrefix:identity_"`
-	User     userFacts                 `gorm:"embedded;embeddedPrefix:user_"`
-	Partner  partnerFacts              `gorm:"embedded;embeddedPrefix:partner_"` // the session's
-	Own      accountFacts              `gorm:"embedded;embeddedPrefix:own_"`     // the project of a delegated log-in
-	Active   accountFacts              `gorm:"embedded;embeddedPrefix:active_"`  // the project switched into
-	Lender   struct{ ID, Path string } `gorm:"embedded;embeddedPrefix:lender_"`  // that project's partner
-	Account  accountFacts              `gorm:"embedded;embeddedPrefix:account_"` // the target, if it is an account
-	Holder   partnerFacts              `gorm:"embedded;embeddedPrefix:holder_"`  // the target, or the target account's partner
+	Session  sessionFacts
+	Identity identityFacts
+	User     userFacts
+	Partner  partnerFacts              // the session's
+	Own      accountFacts              // the project of a delegated log-in
+	Active   accountFacts              // the project switched into
+	Lender   struct{ ID, Path string } // that project's partner
+	Account  accountFacts              // the target, if it is an account
+	Holder   partnerFacts              // the target, or the target account's partner
 }
 
 type sessionFacts struct {
@@ -72,6 +73,21 @@ type accountFacts struct {
 	Blocks    blocks
 	Epoch     int64
 	Region    string
+}
+
+// places are where the columns of factColumns go, in its order.
+func (f *factRows) places() []any {
+	partner := func(p *partnerFacts) []any {
+		return []any{&p.ID, &p.Path, &p.State, &p.OwnBlocks, &p.OwnInherited, &p.OwnEpoch, &p.UsersBlocks, &p.UsersInherited, &p.UsersEpoch, &p.Operate,
+			&p.ManagesSubPartners}
+	}
+	account := func(a *accountFacts) []any {
+		return []any{&a.ID, &a.PartnerID, &a.Type, &a.State, &a.Region, &a.Blocks, &a.Epoch}
+	}
+	s := &f.Session
+	return slices.Concat([]any{&s.ID, &s.IdentityEpoch, &s.PartnerEpoch, &s.AccountEpoch, &s.SeenAt, &s.EndsAt, &f.Identity.ID, &f.Identity.Epoch, &f.User.ID,
+		&f.User.Role, &f.User.Disabled}, partner(&f.Partner), account(&f.Own), account(&f.Active), account(&f.Account), partner(&f.Holder),
+		[]any{&f.Lender.ID, &f.Lender.Path})
 }
 
 // columns selects those of alias a as prefix_column, with a zero for a row that is not there.
@@ -174,6 +190,6 @@ func (r *Registry) readFacts(tx *store.Tx, a actor, ask Ask, how reading) (facts
 	if how == holding && tx.Frozen() {
 		query, args = factsLocked(tx, ask.locks()), []any{a.token, target, target, a.token, count(f.active), target, target}
 	}
-	err := tx.Query(deciding, &f.factRows, query, args...)
+	err := tx.Scan(deciding, func(r store.Row) error { return r.Scan(f.places()...) }, query, args...)
 	return f, err
 }

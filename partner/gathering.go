@@ -27,12 +27,10 @@ type gathering struct {
 	accounts   map[string]*accountFacts
 }
 
-// sessionRefs is a session with the rows that it leads to. The facts are a named field because GORM passes over an unexported embedded one.
+// sessionRefs is a session with the rows that it leads to.
 type sessionRefs struct {
-	Facts                       sessionFacts `gorm:"embedded"`
-	TokenHash                   string
-	IdentityID, PartnerID       string
-	UserID, AccountID, ActiveID string
+	sessionFacts
+	identity, user, partner, account, active string
 }
 
 var (
@@ -111,41 +109,62 @@ func locked(g *gathering, strength string) string {
 	return ""
 }
 
+// factsOfAll reads each row that the decisions need once, whatever it is: a kind, an id, texts, numbers, flags.
+func factsOfAll(g *gathering, tokens, targets *store.Rows) string {
+	return "WITH targets AS (SELECT x.id FROM " + targets.SQL() + `),
+	s AS MATERIALIZED (SELECT s.* FROM ` + tokens.SQL() + " JOIN prm_sessions s ON s.token_hash = x.token" + locked(g, "KEY SHARE OF s") + `),
+	i AS MATERIALIZED (SELECT * FROM prm_identities WHERE id IN (SELECT identity_id FROM s) ORDER BY id` + locked(g, "SHARE") + `),
+	u AS MATERIALIZED (SELECT * FROM prm_users WHERE id IN (SELECT user_id FROM s) ORDER BY id` + locked(g, "SHARE") + `),
+	a AS MATERIALIZED (SELECT * FROM prm_accounts WHERE id IN (SELECT account_id FROM s UNION ALL SELECT active_id FROM s UNION ALL SELECT id FROM targets)
+		ORDER BY id` + locked(g, "SHARE") + `),
+	p AS MATERIALIZED (SELECT * FROM prm_partners WHERE id IN (SELECT partner_id FROM s UNION ALL SELECT partner_id FROM a UNION ALL SELECT id FROM targets)
+		ORDER BY id` + locked(g, "SHARE") + `)
+	SELECT 's', id, token_hash, identity_id, partner_id, COALESCE(user_id, ''), COALESCE(account_id, ''), COALESCE(active_id, ''),
+		identity_epoch, partner_epoch, account_epoch, seen_at, ends_at, 0, FALSE, FALSE FROM s
+	UNION ALL SELECT 'i', id, '', '', '', '', '', '', epoch, 0, 0, 0, 0, 0, FALSE, FALSE FROM i
+	UNION ALL SELECT 'u', id, role, '', '', '', '', '', 0, 0, 0, 0, 0, 0, disabled, FALSE FROM u
+	UNION ALL SELECT 'a', id, partner_id, type, state, region, '', '', blocks, epoch, 0, 0, 0, 0, FALSE, FALSE FROM a
+	UNION ALL SELECT 'p', id, path, state, '', '', '', '', own_blocks, own_inherited, own_epoch, users_blocks, users_inherited, users_epoch,
+		operate, manages_sub_partners FROM p`
+}
+
 // read reads the rows of all calls that are still in question.
 func (g *gathering) read() error {
-	if err := g.readSessions(); err != nil {
-		return err
-	}
-	accounts, identities, users, partners := set{}, set{}, set{}, set{}
+	tokens, targets := set{}, set{}
 	for i, c := range g.calls {
-		if g.verdicts[i].Err != nil {
-			continue
-		}
-		if store.Plain(c.Ask.Target) {
-			accounts.add(c.Ask.Target)
-			partners.add(c.Ask.Target)
-		}
-		if s := g.sessions[g.actors[i].token]; s != nil {
-			identities.add(s.IdentityID)
-			users.add(s.UserID)
-			accounts.add(s.AccountID)
-			accounts.add(s.ActiveID)
-			partners.add(s.PartnerID)
+		if g.verdicts[i].Err == nil {
+			tokens.add(g.actors[i].token)
+			if store.Plain(c.Ask.Target) {
+				targets.add(c.Ask.Target)
+			}
 		}
 	}
-	if err := g.readIdentities(identities); err != nil {
-		return err
+	of, about := tokens.rows(g.tx, tokenColumns), targets.rows(g.tx, idColumns)
+	g.sessions, g.identities, g.users = map[string]*sessionRefs{}, map[string]*identityFacts{}, map[string]*userFacts{}
+	g.partners, g.accounts = map[string]*partnerFacts{}, map[string]*accountFacts{}
+	return g.tx.Scan(deciding, g.keep, factsOfAll(g, of, about), append(about.Args(), of.Args()...)...)
+}
+
+// keep keeps one row of factsOfAll.
+func (g *gathering) keep(r store.Row) error {
+	var kind, id string
+	var t [6]string
+	var n [6]int64
+	var f [2]bool
+	err := r.Scan(&kind, &id, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &f[0], &f[1])
+	switch kind {
+	case "s":
+		g.sessions[t[0]] = &sessionRefs{sessionFacts{id, n[0], n[1], n[2], store.Micros(n[3]), store.Micros(n[4])}, t[1], t[3], t[2], t[4], t[5]}
+	case "i":
+		g.identities[id] = &identityFacts{id, n[0]}
+	case "u":
+		g.users[id] = &userFacts{id, t[0], f[0]}
+	case "a":
+		g.accounts[id] = &accountFacts{id, t[0], t[1], t[2], blocks(n[0]), n[1], t[3]}
+	case "p":
+		g.partners[id] = &partnerFacts{id, t[0], t[1], f[0], f[1], blocks(n[0]), int(n[1]), n[2], blocks(n[3]), int(n[4]), n[5]}
 	}
-	if err := g.readUsers(users); err != nil {
-		return err
-	}
-	if err := g.readAccounts(accounts); err != nil {
-		return err
-	}
-	for _, a := range g.accounts {
-		partners.add(a.PartnerID)
-	}
-	return g.readPartners(partners)
+	return err
 }
 
 // set is a set of ids.
@@ -165,104 +184,22 @@ func (s set) rows(tx *store.Tx, c store.Columns) *store.Rows {
 	return list
 }
 
-func (g *gathering) readSessions() error {
-	tokens := set{}
-	for i := range g.calls {
-		if g.verdicts[i].Err == nil {
-			tokens.add(g.actors[i].token)
-		}
-	}
-	g.sessions = map[string]*sessionRefs{}
-	if len(tokens) == 0 {
-		return nil
-	}
-	list := tokens.rows(g.tx, tokenColumns)
-	var rows []*sessionRefs
-	err := g.tx.Query(deciding, &rows, `SELECT s.id, s.token_hash, s.identity_id, s.partner_id, COALESCE(s.user_id, '') AS user_id,
-		COALESCE(s.account_id, '') AS account_id, COALESCE(s.active_id, '') AS active_id, s.identity_epoch, s.partner_epoch, s.account_epoch,
-		s.seen_at, s.ends_at FROM `+list.SQL()+" JOIN prm_sessions s ON s.token_hash = x.token ORDER BY s.id"+locked(g, "KEY SHARE OF s"), list.Args()...)
-	for _, s := range rows {
-		g.sessions[s.TokenHash] = s
-	}
-	return err
-}
-
-func (g *gathering) readIdentities(ids set) error {
-	g.identities = map[string]*identityFacts{}
-	if len(ids) == 0 {
-		return nil
-	}
-	list := ids.rows(g.tx, idColumns)
-	var rows []*identityFacts
-	err := g.tx.Query(deciding, &rows, "SELECT t.id, t.epoch FROM "+list.SQL()+" JOIN prm_identities t ON t.id = x.id ORDER BY t.id"+locked(g, "SHARE OF t"),
-		list.Args()...)
-	for _, r := range rows {
-		g.identities[r.ID] = r
-	}
-	return err
-}
-
-func (g *gathering) readUsers(ids set) error {
-	g.users = map[string]*userFacts{}
-	if len(ids) == 0 {
-		return nil
-	}
-	list := ids.rows(g.tx, idColumns)
-	var rows []*userFacts
-	err := g.tx.Query(deciding, &rows, "SELECT t.id, t.role, t.disabled FROM "+list.SQL()+" JOIN prm_users t ON t.id = x.id ORDER BY t.id"+locked(g, "SHARE OF t"),
-		list.Args()...)
-	for _, r := range rows {
-		g.users[r.ID] = r
-	}
-	return err
-}
-
-func (g *gathering) readAccounts(ids set) error {
-	g.accounts = map[string]*accountFacts{}
-	if len(ids) == 0 {
-		return nil
-	}
-	list := ids.rows(g.tx, idColumns)
-	var rows []*accountFacts
-	err := g.tx.Query(deciding, &rows, "SELECT t.id, t.partner_id, t.type, t.state, t.blocks, t.epoch, t.region FROM "+list.SQL()+
-		" JOIN prm_accounts t ON t.id = x.id ORDER BY t.id"+locked(g, "SHARE OF t"), list.Args()...)
-	for _, r := range rows {
-		g.accounts[r.ID] = r
-	}
-	return err
-}
-
-func (g *gathering) readPartners(ids set) error {
-	g.partners = map[string]*partnerFacts{}
-	if len(ids) == 0 {
-		return nil
-	}
-	list := ids.rows(g.tx, idColumns)
-	var rows []*partnerFacts
-	err := g.tx.Query(deciding, &rows, `SELECT t.id, t.path, t.state, t.operate, t.manages_sub_partners, t.own_blocks, t.own_inherited, t.own_epoch,
-		t.users_blocks, t.users_inherited, t.users_epoch FROM `+list.SQL()+" JOIN prm_partners t ON t.id = x.id ORDER BY t.id"+locked(g, "SHARE OF t"), list.Args()...)
-	for _, r := range rows {
-		g.partners[r.ID] = r
-	}
-	return err
-}
-
 // facts puts together what is known for one call, as readFacts has it.
 func (g *gathering) facts(i int) (f facts) {
 	ask := g.calls[i].Ask
 	f = facts{now: g.tx.Now(), limits: g.reg.opts.Session, actor: g.actors[i], target: ask.Target, active: ask.Target == "" && rules[ask.Action].active}
 	target := ask.Target
 	if s := g.sessions[f.actor.token]; s != nil {
-		f.Session = s.Facts
-		f.Identity = row(g.identities, s.IdentityID)
-		f.User = row(g.users, s.UserID)
-		f.factRows.Partner = row(g.partners, s.PartnerID)
-		f.Own = row(g.accounts, s.AccountID)
-		f.Active = row(g.accounts, s.ActiveID)
+		f.Session = s.sessionFacts
+		f.Identity = row(g.identities, s.identity)
+		f.User = row(g.users, s.user)
+		f.factRows.Partner = row(g.partners, s.partner)
+		f.Own = row(g.accounts, s.account)
+		f.Active = row(g.accounts, s.active)
 		lender := row(g.partners, f.Active.PartnerID)
 		f.Lender.ID, f.Lender.Path = lender.ID, lender.Path
 		if f.active {
-			target = s.ActiveID
+			target = s.active
 		}
 	}
 	f.Account = row(g.accounts, target)

@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"errors"
+	"slices"
+
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -77,22 +80,41 @@ func (w *world) insertLegs() (complete bool, err error) {
 		if m.Corrects != 0 && l.part == 0 {
 			corrects = m.Corrects
 		}
+		var fromTotal, toTotal any // of more rows than those of this entry
+		if m.FromAfter != l.fromAfter || m.ToAfter != l.toAfter || parts[l.move] > 1 {
+			fromTotal, toTotal = m.FromAfter, m.ToAfter
+		}
 		list.Add(m.Unit, m.Verb, l.n, l.from.ID, l.to.ID, l.fromAfter, l.toAfter, m.Partner, m.Actor, m.Reason, m.Key, m.Hash,
-			m.Effective, m.Recorded, l.part, parts[l.move], m.FromAfter, m.ToAfter, corrects)
+			m.Effective, m.Recorded, l.part, parts[l.move], fromTotal, toTotal, corrects)
 	}
-	var made []entry
-	err = w.tx.Query(engine, &made, `INSERT INTO prm_ledger_transfers (book, unit, verb, quantity, from_id, to_id, from_after, to_after, partner_id, actor, reason,
-		key, hash, effective, recorded, part, parts, from_total, to_total, corrects)
-		SELECT ?, x.unit, x.verb, x.quantity, x.from_id, x.to_id, x.from_after, x.to_after, x.partner, x.actor, x.reason,
-		x.key, x.hash, x.effective, x.recorded, x.part, x.parts, x.from_total, x.to_total, x.corrects FROM `+list.SQL()+`
-		WHERE TRUE ON CONFLICT DO NOTHING RETURNING id, partner_id, verb, key, part`, append([]any{w.book}, list.Args()...)...)
-	for _, e := range made {
-		if e.Part == 0 {
-			w.made[[3]string{e.PartnerID, e.Verb, e.Key}] = e.ID
+	insert := insertLegs + list.SQL()
+	if len(w.moves) == 1 { // whose key has not been looked up
+		insert += " WHERE TRUE ON CONFLICT DO NOTHING"
+	}
+	var ids []int64
+	err = w.tx.Scan(engine, func(r store.Row) error {
+		ids = append(ids, 0)
+		return r.Scan(&ids[len(ids)-1])
+	}, insert+" RETURNING id", append([]any{w.book}, list.Args()...)...)
+	if errors.Is(err, store.ErrDuplicate) {
+		return false, store.ErrAgain
+	}
+	if err != nil || len(ids) < len(w.legs) {
+		return false, err
+	}
+	slices.Sort(ids) // rows are numbered as they are inserted
+	for i, l := range w.legs {
+		if m := w.moves[l.move]; l.part == 0 {
+			w.made[[3]string{m.Partner, m.Verb, m.Key}] = ids[i]
 		}
 	}
-	return len(made) == len(w.legs), err
+	return true, nil
 }
+
+const insertLegs = `INSERT INTO prm_ledger_transfers (book, unit, verb, quantity, from_id, to_id, from_after, to_after, partner_id, actor, reason,
+	key, hash, effective, recorded, part, parts, from_total, to_total, corrects)
+	SELECT ?, x.unit, x.verb, x.quantity, x.from_id, x.to_id, x.from_after, x.to_after, x.partner, x.actor, x.reason,
+	x.key, x.hash, x.effective, x.recorded, x.part, x.parts, x.from_total, x.to_total, x.corrects FROM `
 
 // updateRows writes the balances. The rows are held; that they are still as they were read is asked again all the same, for nothing else
 // keeps a lost update from going unseen.

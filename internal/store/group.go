@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -100,7 +101,8 @@ func (g *Group[T]) in(ctx context.Context, by string, item T) error {
 	}
 	if lead := l.takeLead(); lead != nil {
 		g.mu.Unlock()
-		return g.alone(ctx, l, w, lead)
+		runtime.Gosched() // those whom the last batch has just answered come again, if they do, right now
+		return g.lead(ctx, l, w, lead)
 	}
 	l.waiting = append(l.waiting, w)
 	g.mu.Unlock()

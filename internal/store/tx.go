@@ -337,6 +337,25 @@ func (t *Tx) Query(scope Scope, dest any, query string, args ...any) error {
 	return classify(cmp.Or(err, rows.Err(), rows.Close()))
 }
 
+// Scan runs a whole statement for an engine, like Query, and hands each row to next, which scans it: for the few statements that are too
+// frequent for GORM to find the fields of a struct each time.
+func (t *Tx) Scan(scope Scope, next func(Row) error, query string, args ...any) error {
+	if scope.kind != scopeEverything {
+		return errNoScope
+	}
+	rows, err := t.db.Raw(query, args...).Rows()
+	if err != nil {
+		return classify(err)
+	}
+	for err == nil && rows.Next() {
+		err = next(rows)
+	}
+	return classify(cmp.Or(err, rows.Err(), rows.Close()))
+}
+
+// Row is a row to scan.
+type Row interface{ Scan(into ...any) error }
+
 // Exec is Query without rows; it returns how many it touched.
 func (t *Tx) Exec(scope Scope, query string, args ...any) (int64, error) {
 	if scope.kind != scopeEverything {
