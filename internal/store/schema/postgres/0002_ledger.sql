@@ -16,7 +16,7 @@ ALTER TABLE prm_ledger_transfers
   ADD COLUMN to_total   BIGINT,
   ADD COLUMN corrects   BIGINT,
   DROP CONSTRAINT prm_ledger_transfers_partner_id_verb_key_key,
-  ADD UNIQUE (partner_id, verb, key, part),
+  ADD UNIQUE (key, partner_id, verb, part),
   DROP CONSTRAINT prm_ledger_transfers_from_id_fkey,
   DROP CONSTRAINT prm_ledger_transfers_to_id_fkey;
 CREATE UNIQUE INDEX prm_ledger_transfers_corrects ON prm_ledger_transfers (corrects) WHERE corrects IS NOT NULL;

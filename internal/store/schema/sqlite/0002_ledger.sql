@@ -31,7 +31,7 @@ CREATE TABLE prm_ledger_transfers_2 (
   to_total   BIGINT,
   corrects   BIGINT REFERENCES prm_ledger_transfers_2 (id),
   CHECK (from_id <> to_id),
-  UNIQUE (partner_id, verb, key, part)
+  UNIQUE (key, partner_id, verb, part)
 );
 INSERT INTO prm_ledger_transfers_2 (id, book, unit, verb, quantity, from_id, to_id, from_after, to_after, partner_id, actor, reason, key, hash,
   effective, recorded)
