@@ -43,8 +43,12 @@ func (l *Ledger) Correct(ctx context.Context, transfer int64, o ...Option) (t Tr
 	ask := partner.Ask{Action: "license.correct", Target: target}
 	return l.run(ctx, &move{write: w, ask: ask, route: func(tx *store.Tx, _ *partner.Standing) (ledger.End, ledger.End, error) {
 		done, err := ledger.Corrected(tx, wrong.ID)
-		if err == nil && (done || !correctable[wrong.Verb]) {
+		switch {
+		case err != nil:
+		case done || !correctable[wrong.Verb]:
 			err = partner.ErrBadTransition
+		case !w.effective.IsZero() && store.At(w.effective) < wrong.Effective:
+			err = invalid("effective", "range", "must not lie before the transfer that is corrected")
 		}
 		return from, to, err
 	}}, faults)

@@ -112,7 +112,7 @@ func (l *Ledger) together(ctx context.Context, moves []*move, wait bool) []error
 	}
 	for i := range errs {
 		errs[i] = store.ErrAlone // nothing of it was committed
-		if errors.Is(err, partner.ErrOutcomeUnknown) || ctx.Err() != nil {
+		if errors.Is(err, partner.ErrOutcomeUnknown) {
 			errs[i] = err
 		}
 	}

@@ -35,7 +35,7 @@ func (l *Ledger) Seat(ctx context.Context, of partner.AccountID, sku, person str
 		return made, &partner.ValidationError{Fields: faults}
 	}
 	err = l.reg.Write(ctx, use(of), func(tx *store.Tx, s *partner.Standing) error {
-		key := cases.Fold().String(norm.NFKC.String(person))
+		key := norm.NFKC.String(cases.Fold().String(norm.NFKC.String(person)))
 		taken, fresh, notes, err := ledger.TakeSeat(tx, ledger.Licenses, string(of), sku, s.Of().String(), person, key)
 		made = seat(taken)
 		if err != nil {

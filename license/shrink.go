@@ -82,13 +82,17 @@ func planShrink(tx *store.Tx, of partner.AccountID, sku string, n int64, mode st
 	for _, s := range gone {
 		plan.Remove = append(plan.Remove, seat(s))
 	}
-	plan.Digest = plan.digest(has[0].Available, len(all))
+	plan.Digest = plan.digest(has[0].Available, all)
 	return plan, nil
 }
 
 // digest names the plan and what it was made of.
-func (p Shrink) digest(available int64, seats int) string {
-	parts := []string{string(p.Account), p.SKU, strconv.FormatInt(p.To, 10), strconv.FormatInt(available, 10), strconv.Itoa(seats)}
+func (p Shrink) digest(available int64, seats []ledger.Seat) string {
+	parts := []string{string(p.Account), p.SKU, strconv.FormatInt(p.To, 10), strconv.FormatInt(available, 10)}
+	for _, s := range seats {
+		parts = append(parts, s.ID)
+	}
+	parts = append(parts, "")
 	for _, s := range p.Remove {
 		parts = append(parts, s.ID)
 	}
@@ -117,15 +121,15 @@ func (l *Ledger) ApplyShrink(ctx context.Context, plan Shrink, o ...Option) (t T
 		}
 		p := w.posting(tx, s, ledger.HeldBy(string(plan.Account)), ledger.HeldBy(s.Of().String()))
 		p.Hash = ledger.Digest(p.Hash, plan.Digest)
+		due, err := ledger.Hold(tx, ledger.Licenses, plan.SKU, s.Of().String(), string(plan.Account), s.Of().String())
+		if err != nil {
+			return err
+		}
 		if earlier, found, err := ledger.Replay(tx, p); found || err != nil {
 			t = public(earlier)
-			return err
+			return first(err, partner.Happened(tx, due))
 		}
 		if err := s.Refusal(); err != nil {
-			return err
-		}
-		due, err := ledger.Hold(tx, ledger.Licenses, string(plan.Account), plan.SKU, s.Of().String())
-		if err != nil {
 			return err
 		}
 		now, err := planShrink(tx, plan.Account, plan.SKU, plan.To, "", ids)

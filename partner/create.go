@@ -161,7 +161,7 @@ func openContract(tx *store.Tx, s *Standing, p partnerRow, a Agreement) error {
 		return err
 	}
 	account := ledger.HeldBy(c.ID)
-	if _, err := ledger.Hold(tx, ledger.Money, c.ID, c.Currency, p.ID); err != nil || a.Deposit == 0 {
+	if _, err := ledger.Hold(tx, ledger.Money, c.Currency, p.ID, c.ID); err != nil || a.Deposit == 0 {
 		return err
 	}
 	if c.BillingModel != Prepayment {

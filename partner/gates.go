@@ -1,6 +1,8 @@
 package partner
 
 import (
+	"strings"
+
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -20,12 +22,15 @@ const gatesOf = `WITH k AS (SELECT partner_id, account_id, active_id, identity_i
 	keys AS (SELECT id, id = CAST(? AS TEXT) AND CAST(? AS BOOLEAN) AS alone FROM (SELECT id FROM acc UNION SELECT id FROM par) x
 		UNION ALL SELECT identity_id, CAST(? AS BOOLEAN) FROM k
 		UNION ALL SELECT 'tree/' || split_part(path, '/', 2), CAST(? AS BOOLEAN) FROM prm_partners WHERE id IN (SELECT id FROM par))
-	SELECT count(CASE WHEN alone THEN CAST(pg_advisory_xact_lock(hashtextextended(id, ?)) AS TEXT)
-		ELSE CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT) END)
+	SELECT id, CASE WHEN alone THEN CAST(pg_advisory_xact_lock(hashtextextended(id, ?)) AS TEXT)
+		ELSE CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT) END
 	FROM (SELECT id, bool_or(alone) AS alone FROM keys WHERE id <> '' GROUP BY id ORDER BY id) g`
 
-// passGates waits at the gates of a call.
-func passGates(tx *store.Tx, a actor, ask Ask) error {
+// gates are those that a transaction has passed; none on SQLite, where a writer is alone.
+type gates map[string]bool
+
+// pass waits at the gates of a call.
+func (g *gates) pass(tx *store.Tx, a actor, ask Ask) error {
 	if !tx.Postgres() {
 		return nil
 	}
@@ -33,10 +38,42 @@ func passGates(tx *store.Tx, a actor, ask Ask) error {
 	if !store.Plain(target) {
 		target = ""
 	}
-	var n int64
-	return tx.Query(deciding, &n, gatesOf, a.token, target, target, string(ask.also), target, ask.Changes, ask.turns || ask.Changes && target == "", ask.below,
-		gateSeed, gateSeed)
+	return tx.Scan(deciding, g.note, gatesOf, a.token, target, target, string(ask.also), target, ask.Changes, ask.turns || ask.Changes && target == "",
+		ask.below, gateSeed, gateSeed)
 }
+
+// note notes a gate that has been passed.
+func (g *gates) note(r store.Row) error {
+	if *g == nil {
+		*g = gates{}
+	}
+	var id, void string
+	err := r.Scan(&id, &void)
+	(*g)[id] = true
+	return err
+}
+
+// cover tells whether the gates are those of what a decision turned out to rest on: while a call waits at one, its project can move to
+// another tree, and its session into another project.
+func (g gates) cover(tx *store.Tx, f facts, but map[string]bool) bool {
+	if !tx.Postgres() {
+		return true
+	}
+	for _, id := range []string{f.factRows.Partner.ID, f.Own.ID, f.Active.ID, f.Identity.ID, f.Lender.ID, f.Account.ID, f.Holder.ID} {
+		if id != "" && !g[id] && !but[id] {
+			return false
+		}
+	}
+	for _, path := range []string{f.factRows.Partner.Path, f.Lender.Path, f.Holder.Path} {
+		if path != "" && !g["tree/"+strings.Split(path, "/")[1]] {
+			return false
+		}
+	}
+	return true
+}
+
+// gateRounds bounds how often a call looks for the gates it needs.
+const gateRounds = 3
 
 // enterGates waits at the gates of these ids together with others, for a log-in, which has no session yet.
 func enterGates(tx *store.Tx, ids ...string) error {

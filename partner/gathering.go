@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -17,8 +16,8 @@ type gathering struct {
 	actors   []actor
 	verdicts []Verdict
 	passing  bool
-	shut     map[string]bool // gates that somebody is changing things behind
-	crowd    bool            // too many accounts for a gate each
+	passed   gates
+	crowd    set // targets whose rows are shared instead, being too many for a gate each
 
 	sessions   map[string]*sessionRefs // by token
 	identities map[string]*identityFacts
@@ -49,14 +48,14 @@ const (
 	enterAll = ` SELECT count(CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT)) FROM gates`
 	// The key of a write can be in the hands of a transaction that stays open; nobody waits for that long here.
 	enterFree = `, patience AS MATERIALIZED (SELECT set_config('lock_timeout', '250ms', TRUE))
-	SELECT id FROM gates, patience WHERE NOT pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`
+	SELECT id, '' FROM gates, patience WHERE pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`
 
 	// maxGates bounds the accounts that one transaction passes a gate for: a server has room for some thousands of such locks. A longer
 	// list shares the rows themselves.
 	maxGates = 256
 )
 
-// passGates passes the gates of all calls; where nobody is waited for, it notes those that are shut.
+// passGates passes the gates of all calls; where nobody is waited for, those that are free.
 func (g *gathering) passGates() error {
 	if !g.tx.Postgres() {
 		return nil
@@ -73,37 +72,19 @@ func (g *gathering) passGates() error {
 	of, about := tokens.rows(g.tx, tokenColumns), targets.rows(g.tx, idColumns)
 	query := "WITH k AS (SELECT s.partner_id, s.account_id, s.active_id, s.identity_id FROM " + of.SQL() + ` JOIN prm_sessions s ON s.token_hash = x.token),
 		targets AS (SELECT x.id FROM ` + about.SQL() + ")" + gatesOfAll
-	g.crowd = len(targets) > maxGates
-	args := append(append(of.Args(), about.Args()...), !g.crowd, gateSeed)
-	if !g.passing {
-		var n int64
-		return g.tx.Query(deciding, &n, query+enterAll, args...)
+	args := append(append(of.Args(), about.Args()...), len(targets) <= maxGates, gateSeed)
+	if len(targets) > maxGates {
+		g.crowd = targets
 	}
-	var shut []string
-	err := g.tx.Query(deciding, &shut, query+enterFree, args...)
-	for _, id := range shut {
-		g.shut[id] = true
+	if g.passing {
+		return g.tx.Scan(deciding, g.passed.note, query+enterFree, args...)
 	}
-	return err
-}
-
-// isShut tells whether one of a call's gates is.
-func (g *gathering) isShut(f facts) bool {
-	if len(g.shut) == 0 {
-		return false
-	}
-	ids := []string{f.factRows.Partner.ID, f.Own.ID, f.Active.ID, f.Identity.ID, f.Lender.ID, f.Account.ID, f.Holder.ID}
-	for _, path := range []string{f.factRows.Partner.Path, f.Lender.Path, f.Holder.Path} {
-		if path != "" {
-			ids = append(ids, "tree/"+strings.Split(path, "/")[1])
-		}
-	}
-	return slices.ContainsFunc(ids, func(id string) bool { return g.shut[id] })
+	return g.tx.Scan(deciding, g.passed.note, query+enterAll, args...)
 }
 
 // locked is what the reads of a gathering end with; see factsLocked.
 func locked(g *gathering, strength string) string {
-	if g.tx.Frozen() || g.crowd {
+	if g.tx.Frozen() || g.crowd != nil {
 		return g.tx.Lock(strength)
 	}
 	return ""

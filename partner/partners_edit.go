@@ -184,7 +184,7 @@ func changeCurrency(tx *store.Tx, c contractRow, to string) error {
 	if err := ledger.Drop(tx, ledger.Money, c.ID); err != nil {
 		return err
 	}
-	_, err = ledger.Hold(tx, ledger.Money, c.ID, to, c.PartnerID)
+	_, err = ledger.Hold(tx, ledger.Money, to, c.PartnerID, c.ID)
 	return err
 }
 

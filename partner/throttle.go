@@ -62,7 +62,9 @@ func count1(tx *store.Tx, key string, free int) error {
 		return err
 	}
 	var row throttleRow
-	if err := tx.Take(tx.From(deciding, throttlesTable).Where("key = ?", key), &row, "UPDATE"); err != nil {
+	if err := tx.Take(tx.From(deciding, throttlesTable).Where("key = ?", key), &row, "UPDATE"); errors.Is(err, store.ErrNoRow) {
+		return store.ErrAgain // a right password has just deleted it
+	} else if err != nil {
 		return err
 	}
 	if row.UpdatedAt < tx.Now().Add(-forgetAfter) {

@@ -28,20 +28,11 @@ type Verdict struct {
 // cannot answer for sure; a Write of its own does.
 func (r *Registry) WriteAll(ctx context.Context, calls []Call, passing bool, do func(*store.Tx, []Verdict) error) error {
 	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
-		verdicts := make([]Verdict, len(calls))
-		g := gathering{reg: r, tx: tx, calls: calls, verdicts: verdicts, passing: passing, actors: make([]actor, len(calls)), shut: map[string]bool{}}
-		for i, c := range calls {
-			g.actors[i], verdicts[i].Err = actorOf(c.Context)
-		}
-		if err := g.passGates(); err != nil {
+		g := gathering{reg: r, tx: tx, calls: calls, passing: passing, actors: make([]actor, len(calls))}
+		if err := g.decideAll(); err != nil {
 			return err
 		}
-		if err := g.read(); err != nil {
-			return err
-		}
-		for i := range calls {
-			g.decide(i)
-		}
+		verdicts := g.verdicts
 		if !passing {
 			if err := g.touch(); err != nil {
 				return err
@@ -57,15 +48,41 @@ func (r *Registry) WriteAll(ctx context.Context, calls []Call, passing bool, do 
 
 var errHeldUp = fail.New(fail.Unavailable, "held up by another transaction")
 
-// decide asks the one policy function about a call.
-func (g *gathering) decide(i int) {
+// decideAll passes the gates of the calls and decides on each, until the gates are those of what the decisions rest on; where nobody is
+// waited for, a call without all its gates is busy.
+func (g *gathering) decideAll() error {
+	for range gateRounds {
+		g.verdicts = make([]Verdict, len(g.calls))
+		for i, c := range g.calls {
+			g.actors[i], g.verdicts[i].Err = actorOf(c.Context)
+		}
+		if err := g.passGates(); err != nil {
+			return err
+		}
+		if err := g.read(); err != nil {
+			return err
+		}
+		covered := true
+		for i := range g.calls {
+			covered = g.decide(i) && covered
+		}
+		if covered || g.passing {
+			return nil
+		}
+	}
+	return store.ErrAgain
+}
+
+// decide asks the one policy function about a call; false if the call has not passed all its gates.
+func (g *gathering) decide(i int) bool {
 	v := &g.verdicts[i]
 	if v.Err != nil {
-		return
+		return true
 	}
 	f := g.facts(i)
-	if v.Busy = g.isShut(f); v.Busy {
-		return
+	if !g.passed.cover(g.tx, f, g.crowd) {
+		v.Busy = true
+		return false
 	}
 	s, found := &Standing{facts: f, reg: g.reg}, decide(f, g.calls[i].Ask.Action)
 	switch {
@@ -73,12 +90,13 @@ func (g *gathering) decide(i int) {
 		s.state = found.err
 	case found.err != nil:
 		v.Err = found.err
-		return
+		return true
 	case g.passing && s.stale():
 		v.Busy = true
-		return
+		return true
 	}
 	v.Standing = s
+	return true
 }
 
 // touch keeps the sessions of calls that waited from running idle.

@@ -45,12 +45,7 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 				return err
 			}
 		}
-		if a, err := actorOf(ctx); err == nil {
-			if err := passGates(tx, a, ask); err != nil {
-				return err
-			}
-		}
-		s, err := r.allow(tx, ask)
+		s, err := r.enter(tx, ask)
 		if err != nil {
 			return err
 		}
@@ -61,6 +56,25 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 		}
 		return do(tx, s)
 	})
+}
+
+// enter passes the gates of a call and decides on it, until the gates are those of what the decision rests on.
+func (r *Registry) enter(tx *store.Tx, ask Ask) (*Standing, error) {
+	a, err := actorOf(tx.Context())
+	if err != nil {
+		return nil, err
+	}
+	var passed gates
+	for range gateRounds {
+		if err := passed.pass(tx, a, ask); err != nil {
+			return nil, err
+		}
+		s, err := r.allow(tx, ask)
+		if err != nil || passed.cover(tx, s.facts, nil) {
+			return s, err
+		}
+	}
+	return nil, store.ErrAgain
 }
 
 // Read runs one reading call for a sibling room, like Write.

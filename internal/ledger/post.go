@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
@@ -110,6 +111,11 @@ func (w *world) one(p Posting) (Transfer, error) {
 		}
 	}
 	t, refusal := w.post(p)
+	if refusal != nil && p.Corrects != 0 { // most often because the first correction took the units
+		if done, err := Corrected(w.tx, p.Corrects); done || err != nil {
+			refusal = cmp.Or(err, ErrCorrected)
+		}
+	}
 	if refusal != nil {
 		if p.Fresh {
 			return Transfer{}, refusal
@@ -169,8 +175,10 @@ var keyColumns = store.ColumnsOf("partner TEXT", "verb TEXT", "key TEXT")
 // replays finds the first transfers behind the keys of postings, by key.
 func replays(tx *store.Tx, list []Posting) (map[[3]string]Transfer, error) {
 	keys := tx.Rows(keyColumns)
+	asked := map[[3]string]bool{}
 	for _, p := range list {
-		if !p.Fresh {
+		if key := [3]string{p.Partner, p.Verb, p.Key}; !p.Fresh && !asked[key] {
+			asked[key] = true
 			keys.Add(p.Partner, p.Verb, p.Key)
 		}
 	}

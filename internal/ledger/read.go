@@ -112,9 +112,13 @@ func Drop(tx *store.Tx, book Book, owner string) error {
 	return err
 }
 
-// Hold makes sure that an owner has an account of a unit, and holds it until tx ends.
-func Hold(tx *store.Tx, book Book, owner, unit, partner string) ([]Note, error) {
-	w, _, err := hold(tx, book, owner, unit, partner)
+// Hold makes sure that owners of one partner have accounts of a unit, and holds them until tx ends.
+func Hold(tx *store.Tx, book Book, unit, partner string, owners ...string) ([]Note, error) {
+	var list []Posting
+	for _, owner := range owners {
+		list = append(list, Posting{Unit: unit, Partner: partner, From: HeldBy(owner), To: HeldBy(owner)})
+	}
+	w, err := open(tx, book, list, waiting)
 	if err != nil {
 		return nil, err
 	}

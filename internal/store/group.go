@@ -182,12 +182,12 @@ func (g *Group[T]) lead(ctx context.Context, l *lane[T], w *waiter[T], lead *lea
 	if len(batch) == 1 {
 		return g.alone(ctx, l, w, lead)
 	}
-	return g.together(l, batch, lead)
+	return g.together(ctx, l, batch, lead)
 }
 
 // together runs Many, tells the others what became of their items, and returns the first one's. If Many panics, the others are told that
 // nobody knows.
-func (g *Group[T]) together(l *lane[T], batch []*waiter[T], lead *leader) error {
+func (g *Group[T]) together(leading context.Context, l *lane[T], batch []*waiter[T], lead *leader) error {
 	errs := slices.Repeat([]error{ErrOutcomeUnknown}, len(batch))
 	defer func() {
 		g.handOn(l, lead)
@@ -197,11 +197,19 @@ func (g *Group[T]) together(l *lane[T], batch []*waiter[T], lead *leader) error 
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
+	if l.by != "" { // it may wait for somebody for longer than its leader does
+		defer context.AfterFunc(leading, cancel)()
+	}
 	items := make([]T, len(batch))
 	for i, w := range batch {
 		items[i] = w.item
 	}
 	errs = g.Many(ctx, items, l.by != "")
+	for i := range errs {
+		if i > 0 && leading.Err() != nil && errs[i] == ErrAlone { //nolint:errorlint // the value itself
+			errs[i] = &Held{By: l.by} // the others go on waiting together
+		}
+	}
 	return errs[0]
 }
 

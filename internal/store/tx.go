@@ -331,10 +331,11 @@ func (t *Tx) Query(scope Scope, dest any, query string, args ...any) error {
 	if err != nil {
 		return classify(err)
 	}
+	defer rows.Close()
 	if rows.Next() {
 		err = db.ScanRows(rows, dest)
 	}
-	return classify(cmp.Or(err, rows.Err(), rows.Close()))
+	return classify(cmp.Or(err, rows.Err()))
 }
 
 // Scan runs a whole statement for an engine, like Query, and hands each row to next, which scans it: for the few statements that are too
@@ -347,10 +348,11 @@ func (t *Tx) Scan(scope Scope, next func(Row) error, query string, args ...any) 
 	if err != nil {
 		return classify(err)
 	}
+	defer rows.Close()
 	for err == nil && rows.Next() {
 		err = next(rows)
 	}
-	return classify(cmp.Or(err, rows.Err(), rows.Close()))
+	return classify(cmp.Or(err, rows.Err()))
 }
 
 // Row is a row to scan.
