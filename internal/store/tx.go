@@ -331,7 +331,7 @@ func (t *Tx) Query(scope Scope, dest any, query string, args ...any) error {
 	if err != nil {
 		return classify(err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	if rows.Next() {
 		err = db.ScanRows(rows, dest)
 	}
@@ -348,7 +348,7 @@ func (t *Tx) Scan(scope Scope, next func(Row) error, query string, args ...any) 
 	if err != nil {
 		return classify(err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	for err == nil && rows.Next() {
 		err = next(rows)
 	}
