@@ -5,12 +5,14 @@
 //     the same book and unit, so every book sums to zero in every unit. Both are int64.
 //   - Only the issuer, and in money a contract, may be below zero. The database itself refuses any other overdraw (CHECK), and
 //     any UPDATE or DELETE of a transfer (trigger).
-//   - Balances are locked in ascending id order; two transfers can wait for each other, never in a circle.
-//   - A transfer's recorded time is max(now, last of both balances + 1 µs), taken under the row locks: per balance it follows the
+//   - The row of an owner's undated held units is the head of all its rows of that unit: who holds its lock holds them all. Heads are
+//     locked in ascending id order; two transfers can wait for each other, never in a circle.
+//   - A transfer of several lots is several rows, its parts, with one key. Lots leave in the order in which they run out, the undated last.
+//   - What time does, a lot or a reservation that runs out, holds from that moment; the next call that takes the account writes it down.
+//   - A transfer's recorded time is max(now, last of both accounts + 1 µs), taken under the locks: per account it follows the
 //     order of the locks even if the clock jumps back. Effective time is the business's and may lie earlier.
 //   - A key acts once per (partner, verb): the same key and content gives the first transfer again, other content [ErrMismatch].
 //   - Corrections are new transfers. [Verify] rebuilds every balance from the transfers.
 //
-// Callers decide who may move what, before they post; the engine knows owners, not people. Dated lots come with the lot column
-// filled in: lot 0 is undated.
+// Callers decide who may move what, before they post; the engine knows owners, not people.
 package ledger
