@@ -151,7 +151,7 @@ const (
 // heads reads the heads under their locks, in the order of their ids.
 func (w *world) heads(names []name) (rows []*balance, err error) {
 	if one, other := names[0], names[len(names)-1]; len(names) <= 2 && one.unit == other.unit && w.how == waiting {
-		err = w.tx.Query(engine, &rows, selectPair+w.tx.Lock("UPDATE OF b"), one.owner, other.owner, w.book, one.unit,
+		err = w.tx.Scan(engine, keep(&rows), selectPair+w.tx.Lock("UPDATE OF b"), one.owner, other.owner, w.book, one.unit,
 			one.owner, w.book, one.unit, other.owner, w.book, one.unit)
 		return rows, err
 	}
@@ -171,8 +171,17 @@ func (w *world) heads(names []name) (rows []*balance, err error) {
 	if w.how != looking {
 		query += w.tx.Lock(strength)
 	}
-	err = w.tx.Query(engine, &rows, query, append(list.Args(), w.book)...)
+	err = w.tx.Scan(engine, keep(&rows), query, append(list.Args(), w.book)...)
 	return rows, err
+}
+
+// keep collects the rows of headColumns.
+func keep(rows *[]*balance) func(store.Row) error {
+	return func(r store.Row) error {
+		b := &balance{}
+		*rows = append(*rows, b)
+		return r.Scan(&b.ID, &b.Book, &b.Owner, &b.Unit, &b.State, &b.Lot, &b.PartnerID, &b.Amount, &b.Bounded, &b.Recorded, &b.Lots, &b.Seats, &b.Cap, &b.Due)
+	}
 }
 
 func (w *world) list(names []name) *store.Rows {

@@ -105,11 +105,12 @@ func (g *Group[T]) in(ctx context.Context, by string, item T) error {
 		return g.lead(ctx, l, w, lead)
 	}
 	l.waiting = append(l.waiting, w)
+	alone := slices.ContainsFunc(l.leaders, func(x *leader) bool { return x.alone })
 	g.mu.Unlock()
 
-	var impatient <-chan time.Time
+	var impatient <-chan time.Time // nobody overtakes a batch: it waits for nobody, and hands the lead on
 	var timer *time.Timer
-	if by == "" {
+	if by == "" && alone {
 		timer = time.NewTimer(patience)
 		defer timer.Stop()
 		impatient = timer.C

@@ -34,6 +34,8 @@ CREATE TRIGGER prm_ledger_balances_used BEFORE DELETE ON prm_ledger_balances FOR
 
 -- Likewise: partners are never deleted.
 ALTER TABLE prm_events DROP CONSTRAINT prm_events_partner_id_fkey;
+-- No list asks by target.
+DROP INDEX prm_events_by_target;
 DROP INDEX prm_events_by_account;
 CREATE INDEX prm_events_by_account ON prm_events (account_id, at, id) WHERE account_id IS NOT NULL;
 

@@ -59,6 +59,8 @@ CREATE TRIGGER prm_ledger_transfers_one_key BEFORE INSERT ON prm_ledger_transfer
   AND EXISTS (SELECT 1 FROM prm_ledger_transfers WHERE partner_id = NEW.partner_id AND verb = NEW.verb AND key = NEW.key AND part = NEW.part)
 BEGIN SELECT RAISE(IGNORE); END;
 
+-- No list asks by target.
+DROP INDEX prm_events_by_target;
 DROP INDEX prm_events_by_account;
 CREATE INDEX prm_events_by_account ON prm_events (account_id, at, id) WHERE account_id IS NOT NULL;
 
