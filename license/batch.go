@@ -80,7 +80,7 @@ func refused(results []Result, allOrNone bool) error {
 	}
 	for i, r := range results {
 		if r.Err != nil {
-			return fmt.Errorf("line %d: %w", i+1, r.Err)
+			return fmt.Errorf("line %d: %w", i+1, translate(r.Err))
 		}
 	}
 	return nil

@@ -112,8 +112,8 @@ func (l *Ledger) together(ctx context.Context, moves []*move, wait bool) []error
 	}
 	for i := range errs {
 		errs[i] = store.ErrAlone // nothing of it was committed
-		if errors.Is(err, partner.ErrOutcomeUnknown) {
-			errs[i] = err
+		if errors.Is(err, partner.ErrOutcomeUnknown) || wait && errors.Is(err, partner.ErrUnavailable) && ctx.Err() == nil {
+			errs[i] = err // all of them at once would find no better
 		}
 	}
 	return errs

@@ -45,7 +45,7 @@ const (
 	gates AS MATERIALIZED (SELECT id FROM (SELECT id FROM own UNION SELECT id FROM par UNION SELECT identity_id FROM k
 		UNION SELECT id FROM prm_accounts WHERE id IN (SELECT id FROM targets) AND CAST(? AS BOOLEAN)
 		UNION SELECT 'tree/' || split_part(path, '/', 2) FROM prm_partners WHERE id IN (SELECT id FROM par)) d WHERE id <> '' ORDER BY id)`
-	enterAll = ` SELECT count(CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT)) FROM gates`
+	enterAll = ` SELECT id, CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT) FROM gates`
 	// The key of a write can be in the hands of a transaction that stays open; nobody waits for that long here.
 	enterFree = `, patience AS MATERIALIZED (SELECT set_config('lock_timeout', '250ms', TRUE))
 	SELECT id, '' FROM gates, patience WHERE pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`

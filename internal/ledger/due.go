@@ -43,8 +43,8 @@ type lapse struct {
 	shares          []Share
 }
 
-// lapsed reads the reservations of an owner ("" is every unit) that are open and have run out by now, with the lots they hold.
-func lapsed(tx *store.Tx, book Book, owner, unit string, now store.Micros) ([]lapse, error) {
+// lapsed reads the reservations of an owner ("" is every unit) that are open and ran out in (since, until], with the lots they hold.
+func lapsed(tx *store.Tx, book Book, owner, unit string, since, until store.Micros) ([]lapse, error) {
 	var rows []struct {
 		ID, Owner, Unit, PartnerID string
 		Expires                    store.Micros
@@ -52,8 +52,8 @@ func lapsed(tx *store.Tx, book Book, owner, unit string, now store.Micros) ([]la
 	}
 	err := tx.Query(engine, &rows, `SELECT r.id, r.owner, r.unit, r.partner_id, r.expires, o.lot, t.quantity FROM prm_ledger_reservations r
 		JOIN prm_ledger_transfers t ON t.partner_id = r.partner_id AND t.verb = 'reserve' AND t.key = r.key JOIN prm_ledger_balances o ON o.id = t.to_id
-		WHERE r.owner = ? AND (? = '' OR r.unit = ?) AND r.book = ? AND r.state = 'open' AND r.expires <= ? ORDER BY r.expires, r.id, t.part`,
-		owner, unit, unit, book, now)
+		WHERE r.owner = ? AND (? = '' OR r.unit = ?) AND r.book = ? AND r.state = 'open' AND r.expires > ? AND r.expires <= ? ORDER BY r.expires, r.id, t.part`,
+		owner, unit, unit, book, since, until)
 	var list []lapse
 	for _, r := range rows {
 		if n := len(list); n == 0 || list[n-1].ID != r.ID {
@@ -65,26 +65,28 @@ func lapsed(tx *store.Tx, book Book, owner, unit string, now store.Micros) ([]la
 	return list, err
 }
 
-// settle does what is due on an account that is held, and writes it.
+// settle does what is due on an account that is held, and writes it: one moment after the other, for a seat that ends at one of them does
+// not come back with what is freed at a later one.
 func (w *world) settle(a *account) error {
-	now := w.tx.Now()
 	if err := w.fill(map[*account]bool{a: true}); err != nil {
 		return err
 	}
-	if err := w.voidLapsed(a, now); err != nil {
-		return err
-	}
-	if err := w.expire(a, now); err != nil {
-		return err
-	}
-	if err := w.unseat(a, a.head.Seats-min(a.head.Seats, a.usable(now, false))); err != nil {
-		return err
-	}
-	if w.how == looking {
-		return nil
-	}
-	if err := w.schedule(a); err != nil {
-		return err
+	since := store.Micros(0)
+	for a.due(w.tx.Now()) {
+		at := a.head.Due
+		if err := w.voidLapsed(a, since, at); err != nil {
+			return err
+		}
+		if err := w.expire(a, at); err != nil {
+			return err
+		}
+		if err := w.unseat(a, a.head.Seats-min(a.head.Seats, a.usable(at, false)), at); err != nil {
+			return err
+		}
+		if err := w.schedule(a, at); err != nil {
+			return err
+		}
+		since = at
 	}
 	complete, err := w.flush()
 	if err == nil && !complete {
@@ -93,8 +95,8 @@ func (w *world) settle(a *account) error {
 	return err
 }
 
-func (w *world) voidLapsed(a *account, now store.Micros) error {
-	list, err := lapsed(w.tx, w.book, a.owner, a.unit, now)
+func (w *world) voidLapsed(a *account, since, until store.Micros) error {
+	list, err := lapsed(w.tx, w.book, a.owner, a.unit, since, until)
 	if err != nil {
 		return err
 	}
@@ -154,11 +156,11 @@ func (w *world) due(a *account, verb, partner string, from, to State, shares []S
 	return w.apply(&p, a, a, units)
 }
 
-// schedule sets when the account is due next.
-func (w *world) schedule(a *account) error {
+// schedule sets when the account is due next after a moment.
+func (w *world) schedule(a *account, after store.Micros) error {
 	var next store.Micros
-	err := w.tx.Query(engine, &next, `SELECT COALESCE(MIN(expires), 0) FROM prm_ledger_reservations WHERE owner = ? AND unit = ? AND book = ? AND state = 'open'`,
-		a.owner, a.unit, w.book)
+	err := w.tx.Query(engine, &next, `SELECT COALESCE(MIN(expires), 0) FROM prm_ledger_reservations WHERE owner = ? AND unit = ? AND book = ? AND state = 'open' AND expires > ?`,
+		a.owner, a.unit, w.book, after)
 	a.head.Due = 0
 	a.dueBy(next)
 	for _, r := range a.rows {

@@ -40,7 +40,7 @@ func (w *world) empty(a *account, p Posting) (int64, error) {
 	if err := w.fill(map[*account]bool{a: true}); err != nil {
 		return 0, err
 	}
-	open, err := lapsed(w.tx, w.book, a.owner, a.unit, Forever)
+	open, err := lapsed(w.tx, w.book, a.owner, a.unit, 0, Forever)
 	if err != nil {
 		return 0, err
 	}

@@ -36,7 +36,7 @@ func Balances(tx *store.Tx, book Book, owner, unit string) ([]Totals, error) {
 		due = due || r.Due != 0 && r.Due <= tx.Now()
 	}
 	if due {
-		list, err := lapsed(tx, book, owner, unit, tx.Now())
+		list, err := lapsed(tx, book, owner, unit, 0, tx.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -99,7 +99,7 @@ func Finish(tx *store.Tx, r Reservation, p Posting, refusal error) (t Transfer, 
 	if t, err = w.one(p); err != nil {
 		return t, nil, err
 	}
-	if err := w.schedule(a); err != nil {
+	if err := w.schedule(a, tx.Now()); err != nil {
 		return t, nil, err
 	}
 	_, err = w.flush()

@@ -89,8 +89,8 @@ func (w *world) endSeats(a *account, ids []string) (int64, error) {
 	return n, err
 }
 
-// unseat ends the n newest seats, which have lost their licence.
-func (w *world) unseat(a *account, n int64) error {
+// unseat ends the n newest seats, which lost their licence at a moment.
+func (w *world) unseat(a *account, n int64, at store.Micros) error {
 	if n == 0 {
 		return nil
 	}
@@ -101,7 +101,7 @@ func (w *world) unseat(a *account, n int64) error {
 		return nil
 	}
 	_, err := w.tx.Exec(engine, `UPDATE prm_ledger_seats SET ended_at = ? WHERE id IN (SELECT id FROM prm_ledger_seats
-		WHERE owner = ? AND unit = ? AND ended_at = 0 ORDER BY since DESC, id DESC LIMIT ?)`, w.tx.Now(), a.owner, a.unit, n)
+		WHERE owner = ? AND unit = ? AND ended_at = 0 ORDER BY since DESC, id DESC LIMIT ?)`, at, a.owner, a.unit, n)
 	return err
 }
 
@@ -114,14 +114,15 @@ type SeatPlace struct {
 // Seats returns at most limit seats in use behind place, oldest first. Seats that have lost their licence are not in use, even if time
 // has not been written down yet: of more seats than units the oldest count.
 func Seats(tx *store.Tx, book Book, owner, unit string, place SeatPlace, limit int) ([]Seat, error) {
-	has, err := Balances(tx, book, owner, unit)
-	if err != nil || len(has) == 0 {
+	w, err := open(tx, book, []Posting{{Unit: unit, From: HeldBy(owner), To: HeldBy(owner)}}, looking)
+	if err != nil {
 		return nil, err
 	}
+	inUse := w.accounts[name{owner, unit}].head.Seats
 	var list []Seat
 	err = tx.Query(engine, &list, `SELECT id, owner, unit, partner_id, person, since FROM (`+seats+` WHERE owner = ? AND unit = ? AND book = ? AND ended_at = 0
 		ORDER BY since, id LIMIT ?) s WHERE (since, id) > (?, ?) ORDER BY since, id LIMIT ?`,
-		owner, unit, book, has[0].Available, place.Since, place.ID, limit)
+		owner, unit, book, inUse, place.Since, place.ID, limit)
 	return list, err
 }
 

@@ -207,8 +207,8 @@ func (g *Group[T]) together(leading context.Context, l *lane[T], batch []*waiter
 	}
 	errs = g.Many(ctx, items, l.by != "")
 	for i := range errs {
-		if i > 0 && leading.Err() != nil && errs[i] == ErrAlone { //nolint:errorlint // the value itself
-			errs[i] = &Held{By: l.by} // the others go on waiting together
+		if l.by != "" && ctx.Err() != nil && (i > 0 || leading.Err() == nil) && errs[i] == ErrAlone { //nolint:errorlint // the value itself
+			errs[i] = &Held{By: l.by} // they go on waiting together
 		}
 	}
 	return errs[0]

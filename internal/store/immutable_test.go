@@ -37,7 +37,7 @@ func TestBEY03_BEY12_EventsAndTransfersAreAppendOnly(t *testing.T) {
 				ON CONFLICT (id) DO UPDATE SET actor = excluded.actor`,
 		}
 		if db.Kind == dbtest.Postgres {
-			tampering = append(tampering, "TRUNCATE prm_events CASCADE", "TRUNCATE prm_ledger_transfers")
+			tampering = append(tampering, "TRUNCATE prm_events CASCADE", "TRUNCATE prm_ledger_transfers", "TRUNCATE prm_partners CASCADE", "TRUNCATE prm_ledger_balances")
 		}
 		for _, q := range tampering {
 			err := store.InTx(context.Background(), d, func(tx *store.Tx) error { _, err := tx.Exec(all, q); return err })

@@ -32,7 +32,10 @@ BEGIN
 END $$;
 CREATE TRIGGER prm_ledger_balances_used BEFORE DELETE ON prm_ledger_balances FOR EACH ROW EXECUTE FUNCTION prm_ledger_balances_used();
 
+CREATE TRIGGER prm_ledger_balances_stay BEFORE TRUNCATE ON prm_ledger_balances FOR EACH STATEMENT EXECUTE FUNCTION prm_append_only();
+
 -- Likewise: partners are never deleted.
+CREATE TRIGGER prm_partners_stay BEFORE TRUNCATE ON prm_partners FOR EACH STATEMENT EXECUTE FUNCTION prm_append_only();
 ALTER TABLE prm_events DROP CONSTRAINT prm_events_partner_id_fkey;
 -- No list asks by target.
 DROP INDEX prm_events_by_target;
