@@ -64,7 +64,7 @@ func (l *Ledger) Define(ctx context.Context, t Type) (err error) {
 		}
 		n, err := tx.Exec(catalogue, "UPDATE prm_license_types SET name = ?, version = version + 1 WHERE sku = ? AND name <> ?", t.Name, t.SKU, t.Name)
 		if err != nil || n == 0 {
-			return err
+			return first(err, tx.Confirm())
 		}
 		return s.Record(tx, "license.renamed", t.SKU, "name")
 	})
@@ -82,7 +82,7 @@ func (l *Ledger) Retire(ctx context.Context, sku string) (err error) {
 		}
 		n, err := tx.Exec(catalogue, "UPDATE prm_license_types SET retired = TRUE, version = version + 1 WHERE sku = ? AND NOT retired", sku)
 		if err != nil || n == 0 {
-			return err
+			return first(err, tx.Confirm())
 		}
 		return s.Record(tx, "license.retired", sku, "retired")
 	})

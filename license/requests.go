@@ -84,7 +84,7 @@ func (l *Ledger) Ask(ctx context.Context, sku string, n int64, o ...Option) (r R
 			}
 			r = earlier[0].public()
 			r.Replayed = true
-			return nil
+			return tx.Confirm()
 		}
 		r = row.public()
 		return s.Record(tx, "license.asked", row.ID, "state")
@@ -124,7 +124,7 @@ func (l *Ledger) DecideRequest(ctx context.Context, id string, grant bool, answe
 		case n == 0 && row.State != state:
 			return partner.ErrBadTransition
 		case n == 0:
-			return nil
+			return tx.Confirm()
 		case !grant:
 			return s.Record(tx, event, id, "state")
 		}

@@ -10,7 +10,8 @@ import (
 )
 
 // HoldingsAt answers both clocks: what counted at effective, as it was known at known; a zero time is now. Types of which there was nothing
-// are not there. It waits for moves in flight, so that an answer about the past never changes. Who may: as [Ledger.Balance].
+// are not there. It waits for moves in flight, so that an answer about the past stays, as long as no clock is set
+// back. Who may: as [Ledger.Balance].
 func (l *Ledger) HoldingsAt(ctx context.Context, h partner.Holder, effective, known time.Time) (list []Balance, err error) {
 	defer wrap(&err, "holdings of %s", idOf(h))
 	if faults := append(partner.CheckTime("effective", effective), partner.CheckTime("known", known)...); len(faults) > 0 {
@@ -108,7 +109,7 @@ type Line struct {
 }
 
 // Statement returns what one holder held of one type, valid or not, over a period of recorded time; a zero Until is now. It waits for
-// moves in flight: a period that has been stated stays as it was stated. Who may: as [Ledger.History].
+// moves in flight: a period that has been stated stays as it was stated, as long as no clock is set back. Who may: as [Ledger.History].
 func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p partner.Period) (st Statement, err error) {
 	defer wrap(&err, "statement of %s", idOf(h))
 	if faults := append(checkSKU(sku), partner.CheckPeriod("period", p)...); len(faults) > 0 {

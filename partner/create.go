@@ -205,7 +205,7 @@ func once(tx *store.Tx, of ID, verb string, key *string, hash, id string, create
 	if row.Hash != hash {
 		return "", true, ErrIdempotencyMismatch
 	}
-	return row.Result, true, nil
+	return row.Result, true, tx.Confirm()
 }
 
 // repeated decides on a creating call before the cost of its callbacks and hashing, and answers one that repeats an earlier key: its
@@ -233,6 +233,9 @@ func (r *Registry) repeated(ctx context.Context, ask Ask, verb, key, hash string
 		}
 		return load(tx, s, rows[0].Result)
 	})
+	if found && err == nil {
+		err = store.InTx(ctx, r.db, (*store.Tx).Confirm)
+	}
 	return found, err
 }
 

@@ -167,7 +167,7 @@ func Replay(tx *store.Tx, p Posting) (Transfer, bool, error) {
 		return Transfer{}, true, ErrMismatch
 	}
 	t.Replayed = true
-	return t, true, nil
+	return t, true, tx.Confirm()
 }
 
 var keyColumns = store.ColumnsOf("partner TEXT", "verb TEXT", "key TEXT")
@@ -195,10 +195,13 @@ func replays(tx *store.Tx, list []Posting) (map[[3]string]Transfer, error) {
 	var entries []entry
 	err = tx.Query(engine, &entries, selectEntries+" JOIN "+keys.SQL()+" ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key ORDER BY t.id",
 		keys.Args()...)
+	if err != nil {
+		return nil, err
+	}
 	for _, t := range transfers(entries) {
 		found[[3]string{t.Partner, t.Verb, t.Key}] = t
 	}
-	return found, err
+	return found, tx.Confirm()
 }
 
 // post decides on a posting and makes it in memory; flush writes it. A refusal changes nothing.

@@ -161,7 +161,10 @@ func (h *handle) in(ctx context.Context, fn func(*Tx) error) error {
 		}
 	}()
 	if err := fn(h.tx(ctx, s, true)); err != nil {
-		return classify(err)
+		if err = classify(err); errors.Is(err, errUnusable) { // ours is neither: the server has become a standby
+			err = &classified{errGone, err}
+		}
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return classify(err)
@@ -382,6 +385,16 @@ func (t *Tx) InsertNew(row any) (bool, error) {
 func (t *Tx) Update(q *gorm.DB, values map[string]any) (int64, error) {
 	res := q.Updates(values)
 	return res.RowsAffected, classify(res.Error)
+}
+
+// Confirm is for a call that answers with what another has written, a repetition: its commit then waits for all that the other's waited for.
+// A commit whose answer was lost can be visible before a synchronous standby has it, and a transaction that writes nothing waits for none.
+func (t *Tx) Confirm() error {
+	if !t.engine.postgres || !t.writes {
+		return nil
+	}
+	var at string
+	return t.Query(Everything("it reads nothing"), &at, "SELECT CAST(pg_logical_emit_message(TRUE, 'prm', '') AS TEXT)")
 }
 
 // Delete removes the rows of q.
