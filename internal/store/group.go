@@ -198,16 +198,14 @@ func (g *Group[T]) together(leading context.Context, l *lane[T], batch []*waiter
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
-	if l.by != "" { // it may wait for somebody for longer than its leader does
-		defer context.AfterFunc(leading, cancel)()
-	}
+	defer context.AfterFunc(leading, cancel)() // before its commit a batch lasts no longer than its leader does
 	items := make([]T, len(batch))
 	for i, w := range batch {
 		items[i] = w.item
 	}
 	errs = g.Many(ctx, items, l.by != "")
 	for i := range errs {
-		if l.by != "" && ctx.Err() != nil && (i > 0 || leading.Err() == nil) && errs[i] == ErrAlone { //nolint:errorlint // the value itself
+		if ctx.Err() != nil && (i > 0 || leading.Err() == nil) && errs[i] == ErrAlone { //nolint:errorlint // the value itself
 			errs[i] = &Held{By: l.by} // they go on waiting together
 		}
 	}
