@@ -1,6 +1,6 @@
 # What a contributor runs. Everything that CI runs is .ci/run.
 
-.PHONY: check test lint golden long
+.PHONY: check test lint golden bench long
 
 check: ## what CI does: all of the below and more, about ten minutes
 	bash .ci/run
@@ -16,5 +16,10 @@ lint: ## gofmt, vet and the linters of .golangci.yml, in the version that intern
 golden: ## write the golden text of the public API anew, after a change that is meant
 	go test ./internal/house -run TestGoldenAPI -update
 
-long: ## the long forms, for a night: a million steps of the isolation test, a million executions of each fuzz target
+bench: ## the public API beside hand-written floors, on both databases
+	go run ./internal/bench -db sqlite
+	go run ./internal/bench -db postgres
+
+long: ## the long forms, for a night: a million steps of the isolation test, a million executions of each fuzz target, a thousand kills
 	PARTNERKIT_ISOLATION_STEPS=1000000 PARTNERKIT_FUZZ_TIME=1000000x bash .ci/run isolation fuzz
+	PARTNERKIT_CRASH_CYCLES=1000 go test ./license -run Crash -count=1 -timeout 0
