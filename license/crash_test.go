@@ -2,7 +2,6 @@ package license_test
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -20,211 +19,161 @@ import (
 	"gorm.io/gorm"
 )
 
-// TestCrash_AcknowledgedMovesSurviveKill9 kills a working process again and again: what it acknowledged is there exactly once, nothing is
-// made or lost, and repeating what it did not acknowledge has one effect. PARTNERKIT_CRASH_CYCLES sets another number of kills.
+// TestCrash_AcknowledgedMovesSurviveKill9 kills a process of sixteen callers again and again: what it acknowledged is there exactly once,
+// nothing is made or lost, and repeating what it did not acknowledge has one effect. PARTNERKIT_CRASH_CYCLES sets another number of kills.
 func TestCrash_AcknowledgedMovesSurviveKill9(t *testing.T) {
-	cycles := 50
-	if testing.Short() {
-		cycles = 5
-	}
-	if n, err := strconv.Atoi(os.Getenv("PARTNERKIT_CRASH_CYCLES")); err == nil {
-		cycles = n
-	}
+	cycles := times(t, "PARTNERKIT_CRASH_CYCLES", 50)
 	t.Run(dbtest.SQLite, func(t *testing.T) {
 		// As a host opens it, with fsync.
 		db := &dbtest.Database{Kind: dbtest.SQLite, DSN: partner.SQLiteDSN(filepath.Join(t.TempDir(), "crash.db"))}
 		db.DB = db.Open(t, &gorm.Config{})
-		newCrash(t, db).run(cycles)
+		(&crash{drill: newDrill(t, db.DB), kind: db.Kind, dsn: db.DSN}).run(cycles)
 		var sound string
 		if err := db.Raw("PRAGMA integrity_check").Scan(&sound).Error; err != nil || sound != "ok" {
 			t.Errorf("integrity_check: %q, %v", sound, err)
 		}
 	})
-	t.Run(dbtest.Postgres, func(t *testing.T) { newCrash(t, dbtest.New(t, dbtest.Postgres)).run(cycles) })
+	t.Run(dbtest.Postgres, func(t *testing.T) {
+		db := dbtest.New(t, dbtest.Postgres)
+		(&crash{drill: newDrill(t, db.DB), kind: db.Kind, dsn: db.DSN}).run(cycles)
+	})
 }
-
-const crashStock = 10_000
 
 type crash struct {
-	t        *testing.T
-	db       *dbtest.Database
-	reg      *partner.Registry
-	seats    *license.Ledger
-	vendor   context.Context
-	sessions []context.Context
-	projects []partner.Account
+	*drill
+	kind, dsn string
 
-	cycle            int
-	acked            []string
-	unacked, done    int // moves that were cut off, and how many of them had happened
-	refused          int
-	times            []time.Duration
-	transfersCounted int64
+	total, lost, twice int
+	cut, done          int // deeds that were cut off, and how many of them had happened
+	took               []time.Duration
 }
 
-func newCrash(t *testing.T, db *dbtest.Database) *crash {
-	t.Helper()
-	c := &crash{t: t, db: db, vendor: partner.AsVendor(context.Background(), "ops@vendor.example")}
-	c.must(partner.Migrate(context.Background(), db.DB))
-	reg, err := partner.Open(context.Background(), db.DB, crashOptions())
-	c.must(err)
-	c.reg, c.seats = reg, license.New(reg)
-	p, err := reg.Partners.Create(c.vendor, partner.Agreement{Name: "Crash", Login: crashLogin, Email: "crash@partner.example", Password: crashPassword,
-		Currency: "EUR"})
-	c.must(err)
-	s, err := reg.Access.Login(context.Background(), crashLogin, crashPassword, "")
-	c.must(err)
-	for i := range crashProjects {
-		name := "crash-project-" + strconv.Itoa(i)
-		_, err := reg.Accounts.OpenProject(partner.WithSession(context.Background(), s), partner.NewProject{Name: name, Email: name + "@customer.example",
-			Company: "Globex", Country: "DE", Login: name, Password: crashPassword})
-		c.must(err)
-	}
-	c.must(c.seats.Define(c.vendor, license.Type{SKU: crashSKU, Name: "Seat"}))
-	_, err = c.seats.Grant(c.vendor, p.ID, crashSKU, crashStock, license.Key("stock"))
-	c.must(err)
-	c.sessions, c.projects, err = crashSessions(reg)
-	c.must(err)
-	for i, project := range c.projects { // something to give back
-		_, err := c.seats.Assign(c.sessions[0], project.ID, crashSKU, crashStock/5, license.Key("stock "+strconv.Itoa(i)))
-		c.must(err)
-	}
-	return c
-}
-
-func (c *crash) must(err error) {
-	c.t.Helper()
-	if err != nil {
-		c.t.Fatalf("cycle %d: %v", c.cycle, err)
-	}
-}
+// verifyEvery is how many cycles of a long form go by between two looks at all of history, which grows with them.
+const verifyEvery = 50
 
 func (c *crash) run(cycles int) {
-	for c.cycle = 1; c.cycle <= cycles && !c.t.Failed(); c.cycle++ {
+	for cycle := 1; cycle <= cycles && !c.t.Failed(); cycle++ {
+		name := "crash" + strconv.Itoa(cycle)
 		begun := time.Now()
-		cut := c.killOne()
-		c.times = append(c.times, time.Since(begun))
-		c.check()
-		c.repeat(cut)
-		c.check()
+		cut := c.killOne(name)
+		c.took = append(c.took, time.Since(begun))
+		c.check(name, cut)
+		c.repeat(name, cut)
+		acked, lost, twice, _ := c.settled(name)
+		c.total, c.lost, c.twice = c.total+acked, c.lost+lost, c.twice+twice
+		if cycle%verifyEvery == 0 || cycle == cycles || cycles <= verifyEvery {
+			c.sound(name)
+		}
 	}
-	slices.Sort(c.times)
-	c.t.Logf("%d kills: %d acknowledged moves, %d cut off of which %d had happened, %d refused; median cycle %v",
-		len(c.times), len(c.acked), c.unacked, c.done, c.refused, c.times[len(c.times)/2].Round(time.Millisecond))
-	if len(c.acked) < cycles || c.unacked == 0 {
-		c.t.Errorf("%d moves acknowledged, %d cut off: the kills come too early or too late", len(c.acked), c.unacked)
+	slices.Sort(c.took)
+	c.t.Logf("%d kills: %d acknowledged, %d lost, %d twice; %d cut off of which %d had happened, %d refused; median cycle %v",
+		len(c.took), c.total, c.lost, c.twice, c.cut, c.done, c.refused, c.took[len(c.took)/2].Round(time.Millisecond))
+	if c.total < cycles || c.cut == 0 {
+		c.t.Errorf("%d deeds acknowledged, %d cut off: the kills come too early or too late", c.total, c.cut)
 	}
 }
 
-// killOne lets one child work, kills it, and returns the moves that it began and did not acknowledge.
-func (c *crash) killOne() (cut []crashMove) {
+// killOne lets one child work, kills it, and returns the deeds that it began and was not heard to end.
+func (c *crash) killOne(name string) (cut map[string]deed) {
 	c.t.Helper()
-	self, err := os.Executable()
-	c.must(err)
-	child := exec.Command(self)
-	name := "crash_" + strconv.Itoa(c.cycle)
-	dsn := c.db.DSN
-	if c.db.Kind == dbtest.Postgres {
-		dsn += " application_name=" + name
-	}
-	child.Env = append(os.Environ(), crashKind+"="+c.db.Kind, crashDSN+"="+dsn, crashCycle+"="+strconv.Itoa(c.cycle))
-	child.Stderr = os.Stderr
-	out, err := child.StdoutPipe()
-	c.must(err)
-	c.must(child.Start())
+	process, lines := c.begin(c.kind, c.dsn, name, 16, 0)
 	var kill *time.Timer
-	open := map[string]crashMove{}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		word, rest, _ := strings.Cut(lines.Text(), " ")
-		m, ok := parseCrashMove(rest)
-		switch {
-		case word == "error" || !ok:
-			c.t.Errorf("the child says %q", lines.Text())
-		case word == "try":
-			open[m.key] = m
-		case word == "ack":
-			c.acked = append(c.acked, m.key)
-			delete(open, m.key)
-			if kill == nil {
-				kill = time.AfterFunc(5*time.Millisecond+rand.N(55*time.Millisecond), func() { _ = child.Process.Kill() })
-			}
-		default: // refused: an empty project has nothing to give back
-			if delete(open, m.key); !strings.Contains(rest, license.ErrInsufficient.Error()) {
-				c.t.Errorf("the child was refused: %s", rest)
-			}
-			c.refused++
+	cut = map[string]deed{}
+	for lines.Scan() {
+		d, ended := c.heard(lines.Text(), cut)
+		if ended && c.acked[d.key] && kill == nil {
+			kill = time.AfterFunc(5*time.Millisecond+rand.N(95*time.Millisecond), func() { _ = process.Process.Kill() })
 		}
 	}
-	if err := child.Wait(); err == nil || child.ProcessState.Exited() {
-		c.t.Errorf("the child was not killed: %v", child.ProcessState)
+	if err := process.Wait(); err == nil || process.ProcessState.Exited() {
+		c.t.Errorf("the child was not killed: %v", process.ProcessState)
 	}
 	c.gone(name)
-	for _, m := range open {
-		cut = append(cut, m)
-	}
 	return cut
+}
+
+// begin starts a child process that ends with the test.
+func (d *drill) begin(kind, dsn, name string, callers, calls int) (*exec.Cmd, *bufio.Scanner) {
+	d.t.Helper()
+	self, err := os.Executable()
+	d.must(err)
+	process := exec.CommandContext(d.t.Context(), self)
+	if kind == dbtest.Postgres {
+		dsn += " application_name=" + name
+	}
+	process.Env = append(os.Environ(), childKind+"="+kind, childDSN+"="+dsn, childName+"="+name,
+		childTokens+"="+strings.Join(d.tokens, " "), childCallers+"="+strconv.Itoa(callers), childCalls+"="+strconv.Itoa(calls))
+	process.Stderr = os.Stderr
+	out, err := process.StdoutPipe()
+	d.must(err)
+	d.must(process.Start())
+	return process, bufio.NewScanner(out)
+}
+
+// heard notes a line of a child; ended tells that it is of a deed's end.
+func (d *drill) heard(line string, open map[string]deed) (what deed, ended bool) {
+	word, rest, _ := strings.Cut(line, " ")
+	what, err := parseDeed(rest)
+	switch {
+	case word == "error" || err != nil:
+		d.t.Errorf("the child says %q", line)
+		return what, false
+	case word == "try":
+		open[what.key] = what
+		return what, false
+	case word == "ack":
+		d.acked[what.key] = true
+	default:
+		d.refused++
+	}
+	delete(open, what.key)
+	return what, true
 }
 
 // gone waits until PostgreSQL has noticed that the child's connections are: a commit may be on its way.
 func (c *crash) gone(name string) {
-	for n := int64(1); n > 0 && c.db.Kind == dbtest.Postgres; {
+	for n := int64(1); n > 0 && c.kind == dbtest.Postgres; {
 		c.must(c.db.Raw("SELECT count(*) FROM pg_stat_activity WHERE application_name = ?", name).Scan(&n).Error)
 	}
 }
 
-// check holds the rows against what was acknowledged.
-func (c *crash) check() {
+// check holds what is stored right after the kill against what was acknowledged, and against what was begun.
+func (c *crash) check(name string, cut map[string]deed) {
 	c.t.Helper()
-	var rows []struct {
-		Key string
-		N   int64
-	}
-	c.must(c.db.Raw("SELECT key, count(*) AS n FROM prm_ledger_transfers GROUP BY key").Scan(&rows).Error)
-	stored := make(map[string]int64, len(rows))
-	for _, r := range rows {
-		if stored[r.Key] = r.N; r.N != 1 {
-			c.t.Errorf("cycle %d: key %s is stored %d times", c.cycle, r.Key, r.N)
-		}
-	}
-	for _, key := range c.acked {
+	stored := c.stored(name)
+	for key := range c.acked {
 		if stored[key] != 1 {
-			c.t.Errorf("cycle %d: key %s was acknowledged and is stored %d times", c.cycle, key, stored[key])
+			c.t.Errorf("key %s was acknowledged and is stored %d times", key, stored[key])
 		}
 	}
-	c.transfersCounted = int64(len(rows))
-	v, err := c.seats.Verify(c.vendor)
-	c.must(err)
-	if v.FirstWrong != 0 || v.Transfers != c.transfersCounted {
-		c.t.Errorf("cycle %d: %+v, want %d transfers", c.cycle, v, c.transfersCounted)
+	for key, n := range stored {
+		if _, begun := cut[key]; n != 1 || !begun && !c.acked[key] {
+			c.t.Errorf("key %s is stored %d times; cut off %v", key, n, begun)
+		}
+		if _, begun := cut[key]; begun {
+			c.done++
+		}
 	}
-	var all, held, events int64
-	c.must(c.db.Raw("SELECT CAST(SUM(amount) AS BIGINT) FROM prm_ledger_balances").Scan(&all).Error)
-	c.must(c.db.Raw("SELECT CAST(SUM(amount) AS BIGINT) FROM prm_ledger_balances WHERE owner <> 'issuer'").Scan(&held).Error)
-	c.must(c.db.Raw("SELECT count(*) FROM prm_events WHERE kind IN ('license.granted', 'license.assigned', 'license.returned')").Scan(&events).Error)
-	if all != 0 || held != crashStock || events != c.transfersCounted {
-		c.t.Errorf("cycle %d: all balances sum to %d, held are %d, %d events for %d transfers", c.cycle, all, held, events, c.transfersCounted)
-	}
+	c.sums(name)
 }
 
 // repeat sends again what was cut off, twice: it happens now unless it had, and never more than once.
-func (c *crash) repeat(cut []crashMove) {
+func (c *crash) repeat(name string, cut map[string]deed) {
 	c.t.Helper()
-	c.unacked += len(cut)
-	for _, m := range cut {
-		first, err := m.do(c.sessions[m.worker], c.seats, c.projects)
+	c.cut += len(cut)
+	before := c.stored(name)
+	for _, d := range cut {
+		first, err := c.do(d)
 		if err != nil {
-			if !errors.Is(err, license.ErrInsufficient) {
-				c.t.Errorf("cycle %d: repeating %s: %v", c.cycle, m, err)
+			refusal := errors.Is(err, license.ErrInsufficient) || errors.Is(err, license.ErrReservationDone)
+			if !refusal || before[d.key] > 0 {
+				c.t.Errorf("repeating %s, stored before: %d: %v", d, before[d.key], err)
 			}
 			continue
 		}
-		if first.Replayed {
-			c.done++
+		if again, err := c.do(d); err != nil || again != first {
+			c.t.Errorf("repeating %s again: %s, %v; want %s", d, again, err, first)
 		}
-		again, err := m.do(c.sessions[m.worker], c.seats, c.projects)
-		if err != nil || !again.Replayed || again.ID != first.ID {
-			c.t.Errorf("cycle %d: repeating %s again: %+v, %v; want transfer %d replayed", c.cycle, m, again, err, first.ID)
-		}
-		c.acked = append(c.acked, m.key)
+		c.acked[d.key] = true
 	}
 }
