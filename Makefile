@@ -2,7 +2,7 @@
 
 .PHONY: check test lint golden bench long
 
-check: ## what CI does: all of the below and more, about ten minutes
+check: ## what CI does: all of the below and more, about a quarter of an hour
 	bash .ci/run
 
 test: ## every test, on SQLite and, where a server is installed, on PostgreSQL
