@@ -349,6 +349,24 @@ func TestPIL28_ParallelGuessesCannotSlipPast(t *testing.T) {
 	})
 }
 
+// A right password deletes the count that another right one is about to raise.
+func TestPIL28_RightLoginsAtOnceAllGetIn(t *testing.T) {
+	each(t, func(w *world) {
+		w.partner("acme")
+		for range 15 {
+			var all sync.WaitGroup
+			for i := range 4 { // fewer than the free guesses
+				all.Go(func() {
+					if err := w.try("acme", password, fmt.Sprint("203.0.113.", i)); err != nil {
+						w.t.Errorf("log-in %d: %v", i, err)
+					}
+				})
+			}
+			all.Wait()
+		}
+	})
+}
+
 func TestPIL28_FourHashesAtOnceAndNoneForALongPassword(t *testing.T) {
 	h := &countingHasher{}
 	w := newWorld(t, dbtest.New(t, dbtest.SQLite), func(o *partner.Options) { o.Hasher = h })
