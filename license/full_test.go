@@ -88,6 +88,16 @@ func (d *drill) pad() {
 	d.sums("pad")
 }
 
+// repeat does a deed until it is answered: each connection of the pool may have died with the server.
+func (d *drill) repeat(deed deed) (id string, err error) {
+	for range 20 {
+		if id, err = d.do(deed); !errors.Is(err, partner.ErrUnavailable) {
+			break
+		}
+	}
+	return id, err
+}
+
 // fill lets sixteen callers meet a full disk, and repeat themselves when it is not any more.
 func (d *drill) fill(name string, full, free func()) {
 	d.t.Helper()
@@ -131,7 +141,7 @@ func (d *drill) fill(name string, full, free func()) {
 	free()
 	ended := map[string]bool{} // a caller may have tried to post and to void the same reservation
 	for _, deed := range refused {
-		first, err := d.do(deed)
+		first, err := d.repeat(deed)
 		if err != nil {
 			if !errors.Is(err, license.ErrInsufficient) && !(errors.Is(err, license.ErrReservationDone) && ended[deed.reservation]) {
 				d.t.Errorf("%s, with space again: %v", deed, err)
@@ -139,7 +149,7 @@ func (d *drill) fill(name string, full, free func()) {
 			continue
 		}
 		ended[deed.reservation] = true
-		if again, err := d.do(deed); err != nil || again != first {
+		if again, err := d.repeat(deed); err != nil || again != first {
 			d.t.Errorf("%s again: %s, %v; want %s", deed, again, err, first)
 		}
 		d.acked[deed.key] = true
