@@ -81,6 +81,14 @@ func (d *drill) must(err error) {
 	}
 }
 
+// another is whether a drill of so many cycles has the given one, counted from 1: some more are had while no call has met what happens in
+// them.
+func (d *drill) another(cycle, cycles int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.t.Failed() && (cycle <= cycles || d.repeats == 0 && cycle <= cycles+10)
+}
+
 // work lets callers work at once until end is called, which returns when the last deed of each has its answer: what it is not answered it
 // repeats, with the same key. The keys begin with name.
 func (d *drill) work(callers int, name string) (end func()) {
