@@ -54,12 +54,17 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 		}
 		calls, of = append(calls, partner.Call{Context: ctx, Ask: m.ask}), append(of, i)
 	}
-	if len(calls) == 0 {
+	switch {
+	case len(calls) == 0:
 		err = refused(results, allOrNone)
-	} else {
-		err = l.reg.WriteAll(ctx, calls, false, func(tx *store.Tx, verdicts []partner.Verdict) error {
+	case l.share(ctx, lines, calls, allOrNone, &err):
+		for i, m := range lines {
+			results[i] = Result{m.answer, m.err}
+		}
+	default:
+		err = l.reg.WriteAll(ctx, calls, false, partner.Doing(func(tx *store.Tx, verdicts []partner.Verdict) error {
 			return assignLines(tx, lines, of, verdicts, results, allOrNone)
-		})
+		}))
 	}
 	for i := range results {
 		results[i].Err = translate(results[i].Err)
@@ -71,6 +76,19 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 		}
 	}
 	return results, translate(err)
+}
+
+// share makes the moves of a list in a commit with those of other callers; false if the list has to have a transaction of its own: because
+// it is long, a line is refused or all depends on one that is, or somebody holds what it needs.
+func (l *Ledger) share(ctx context.Context, lines []*move, calls []partner.Call, allOrNone bool, err *error) bool {
+	if len(calls) < len(lines) || len(lines) > store.MaxTogether || l.reg.Joined() {
+		return false
+	}
+	for _, m := range lines {
+		l.name(m)
+	}
+	*err = l.group.Do(ctx, &job{ctx: ctx, moves: lines, list: true, allOrNone: allOrNone})
+	return *err != errNotShared //nolint:errorlint // the value itself
 }
 
 // refused is the error of a batch that goes as a whole or not at all: of its first line that is refused.
@@ -123,7 +141,7 @@ func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdi
 		}
 		postings, posted = append(postings, p), append(posted, k)
 	}
-	done, err := ledger.PostAll(tx, postings, false)
+	done, err := ledger.PostAll(tx, postings)
 	if err != nil {
 		return err
 	}

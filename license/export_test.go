@@ -8,16 +8,16 @@ import (
 )
 
 // Caught is a move that is ready to be committed with others.
-type Caught struct{ *move }
+type Caught struct{ *job }
 
 var errCaught = errors.New("caught")
 
 // Catch returns the move that call would share a commit with, or else what call answered.
 func Catch(l *Ledger, call func(*Ledger) (Transfer, error)) (c Caught, err error) {
 	own := New(l.reg)
-	own.group.One = func(_ context.Context, m *move) error {
-		c.move = m
-		return errCaught
+	own.group.Many = func(_ context.Context, list []*job, _ bool, _ func()) []error {
+		c.job = list[0]
+		return []error{errCaught}
 	}
 	if _, err = call(own); errors.Is(err, errCaught) {
 		return c, nil
@@ -27,13 +27,13 @@ func Catch(l *Ledger, call func(*Ledger) (Transfer, error)) (c Caught, err error
 
 // Together commits moves as one batch, which passes by what somebody holds, or waits for it. Those in alone it has left to be done alone.
 func Together(ctx context.Context, l *Ledger, list []Caught, wait bool) (answers []Transfer, errs []error, alone []bool) {
-	moves := make([]*move, len(list))
+	jobs := make([]*job, len(list))
 	for i, c := range list {
-		moves[i] = c.move
+		jobs[i] = c.job
 	}
-	errs, alone = l.together(ctx, moves, wait), make([]bool, len(list))
+	errs, alone = l.together(ctx, jobs, wait, func() {}), make([]bool, len(list))
 	for i, err := range errs {
-		answers = append(answers, moves[i].answer)
+		answers = append(answers, jobs[i].moves[0].answer)
 		var held *store.Held
 		errs[i], alone[i] = translate(err), errors.Is(err, store.ErrAlone) || errors.As(err, &held)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/ledger"
@@ -47,13 +48,16 @@ const MaxQuantity = ledger.MaxQuantity
 // Registry and keep it. One built on reg.In(tx) is for the goroutine of its transaction.
 type Ledger struct {
 	reg   *partner.Registry
-	group store.Group[*move]
+	group store.Group[*job]
+	// repeats is how many more commits look up the keys of their moves.
+	repeats atomic.Int64
 }
 
 // New returns the ledger on reg; built on reg.In(tx) it writes in that transaction. It does no I/O.
 func New(reg *partner.Registry) *Ledger {
 	l := &Ledger{reg: reg}
-	l.group.One, l.group.Many = l.alone, l.together
+	l.group.One, l.group.Many = l.one, l.together
+	l.group.Weight = func(j *job) int { return len(j.moves) }
 	return l
 }
 

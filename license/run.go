@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 	"github.com/partnerkit/partnerkit/partner"
@@ -13,7 +14,6 @@ import (
 // move is one write of a caller: what it asks, how its ends are chosen, and its answer.
 type move struct {
 	write
-	ctx   context.Context
 	ask   partner.Ask
 	route route
 
@@ -21,6 +21,7 @@ type move struct {
 	shared bool
 
 	answer Transfer
+	err    error // of a list's move
 }
 
 // route chooses the two ends of a write after the access decision. Its error is a refusal: a repeated call gets its first answer all the
@@ -33,12 +34,10 @@ func (l *Ledger) run(ctx context.Context, m *move, faults []partner.FieldError) 
 	if len(faults) > 0 {
 		return t, &partner.ValidationError{Fields: faults}
 	}
-	m.ctx, m.ask.Keyed = ctx, m.keyed
-	if !m.keyed { // made here, so that a lost answer names it
-		m.key, m.fresh = l.reg.NewKey(), true
-	}
+	m.ask.Keyed = m.keyed
+	l.name(m)
 	if m.shared && !l.reg.Joined() {
-		err = l.group.Do(ctx, m)
+		err = l.group.Do(ctx, &job{ctx: ctx, moves: []*move{m}})
 	} else {
 		err = l.alone(ctx, m)
 	}
@@ -46,6 +45,13 @@ func (l *Ledger) run(ctx context.Context, m *move, faults []partner.FieldError) 
 		return m.lost(err), translate(err)
 	}
 	return m.answer, nil
+}
+
+// name gives a move a key, if it has none: before it is made, so that a lost answer names it.
+func (l *Ledger) name(m *move) {
+	if !m.keyed {
+		m.key, m.fresh = l.reg.NewKey(), true
+	}
 }
 
 // alone makes one move in a transaction of its own, or in the host's.
@@ -96,74 +102,48 @@ func (m *move) mismatch(s *partner.Standing, first ledger.Transfer) error {
 	return nil
 }
 
+// job is what one caller brings to a shared commit: a move, or a list of them that is answered as a whole.
+type job struct {
+	ctx       context.Context
+	moves     []*move
+	list      bool
+	allOrNone bool // of a list
+}
+
+// one does a job in a transaction of its own.
+func (l *Ledger) one(ctx context.Context, j *job) error {
+	if j.list {
+		return errNotShared
+	}
+	return l.alone(ctx, j.moves[0])
+}
+
+// errNotShared tells the caller of a list to do it in a transaction of its own.
+var errNotShared = fail.New(fail.Conflict, "to be done alone")
+
 // together makes the moves of several callers in one transaction, each by its own actor and decided for itself. What it cannot answer for
 // sure, because the call is refused for another reason than the balance, is left alone.
-func (l *Ledger) together(ctx context.Context, moves []*move, wait bool) []error {
-	calls := make([]partner.Call, len(moves))
-	for i, m := range moves {
-		calls[i] = partner.Call{Context: m.ctx, Ask: m.ask}
+func (l *Ledger) together(ctx context.Context, jobs []*job, wait bool, ready func()) []error {
+	c := newCommit(jobs, wait, ready)
+	c.unseen = !wait && l.repeats.Load() == 0
+	err := l.reg.WriteAll(ctx, c.calls(), !wait, c)
+	if c.unseen && (errors.Is(err, ledger.ErrSeen) || errors.Is(err, store.ErrDuplicate)) {
+		c.unseen = false
+		l.repeats.Store(lookAfterRepeat)
+		err = l.reg.WriteAll(ctx, c.calls(), !wait, c)
+	} else if n := l.repeats.Load(); !c.unseen && n > 0 {
+		l.repeats.CompareAndSwap(n, n-1)
 	}
-	errs := make([]error, len(moves))
-	err := l.reg.WriteAll(ctx, calls, !wait, func(tx *store.Tx, verdicts []partner.Verdict) error {
-		return postTogether(tx, moves, verdicts, errs, wait)
-	})
-	if err == nil {
-		return errs
-	}
+	errs := make([]error, len(jobs))
 	for i := range errs {
-		errs[i] = store.ErrAlone // nothing of it was committed
-		if errors.Is(err, partner.ErrOutcomeUnknown) || wait && errors.Is(err, partner.ErrUnavailable) && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			errs[i] = c.answer(i)
+		case errors.Is(err, partner.ErrOutcomeUnknown), wait && errors.Is(err, partner.ErrUnavailable) && ctx.Err() == nil:
 			errs[i] = err // all of them at once would find no better
+		default:
+			errs[i] = store.ErrAlone // nothing of it was committed
 		}
 	}
 	return errs
-}
-
-// postTogether fills in the answers, or the errors, of moves.
-func postTogether(tx *store.Tx, moves []*move, verdicts []partner.Verdict, errs []error, wait bool) error {
-	var known map[string]bool // a batch that waits also makes accounts: of types that there are
-	if wait {
-		var err error
-		if known, err = knownTypes(tx, moves); err != nil {
-			return err
-		}
-	}
-	var postings []ledger.Posting
-	var of []int // the move of each posting
-	for i, m := range moves {
-		errs[i], m.answer = store.ErrAlone, Transfer{}
-		s := verdicts[i].Standing
-		if s == nil || s.Refusal() != nil || m.dates(tx, s) != nil {
-			continue
-		}
-		from, to, err := m.route(tx, s)
-		if err != nil || wait && !known[m.sku] {
-			continue
-		}
-		postings, of = append(postings, m.posting(tx, s, from, to)), append(of, i)
-	}
-	result, err := ledger.PostAll(tx, postings, !wait)
-	if err != nil {
-		return err
-	}
-	var deeds []partner.Deed
-	for k, o := range result.Outcomes {
-		i, m, s := of[k], moves[of[k]], verdicts[of[k]].Standing
-		switch {
-		case o.Busy:
-			errs[i] = &store.Held{By: postings[k].From.Owner + " " + m.sku}
-			continue
-		case o.Err != nil:
-			if errs[i] = m.notDefined(tx, o.Err); errors.Is(errs[i], partner.ErrUnavailable) {
-				return errs[i] // of the database, not of the move
-			}
-			continue
-		}
-		m.answer = public(o.Transfer)
-		errs[i] = m.mismatch(s, o.Transfer)
-		if !o.Transfer.Replayed {
-			deeds = append(deeds, partner.Deed{Standing: s, Kind: m.event(), Target: m.about(postings[k].From, postings[k].To), Changed: "quantity"})
-		}
-	}
-	return cmp.Or(partner.Happened(tx, result.Notes), partner.RecordAll(tx, deeds))
 }

@@ -44,6 +44,10 @@ const (
 
 func (d *Partners) setBlock(ctx context.Context, id ID, which side, on, cascade bool) error {
 	ask := Ask{Action: "partner.block", Target: string(id), Changes: true, tree: replanting, below: cascade || !on}
+	ask.reaches = func(tx *store.Tx) (bool, error) { // a block that does not cascade ends one that does
+		row, err := partnerByID(tx, id, "")
+		return row.OwnCascade && which == own || row.UsersCascade && which == users, err
+	}
 	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		if tx.Frozen() {
 			return errFrozen

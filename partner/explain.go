@@ -36,18 +36,22 @@ func (d *Access) Explain(ctx context.Context, action, target string) (dec Decisi
 	if err != nil {
 		return dec, err
 	}
+	ask := Ask{Action: action, Target: target}
 	var f facts
+	strange := false
 	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) (err error) {
-		f, err = d.reg.readFacts(tx, a, Ask{Action: action, Target: target}, holding)
-		if err != nil {
-			return err
-		}
-		v := decide(f, action)
-		dec = Decision{Allowed: v.err == nil, Reasons: v.reasons}
-		return nil
+		f, strange, err = d.reg.look(tx, a, ask)
+		return err
 	})
-	if err == nil && f.alive().err == nil {
+	if err != nil {
+		return dec, err
+	}
+	v := decide(&f, action)
+	if f.alive().err == nil {
 		d.reg.used(ctx, &Standing{facts: f, reg: d.reg})
 	}
-	return dec, err
+	if strange {
+		d.reg.study(ctx, ask)
+	}
+	return Decision{Allowed: v.err == nil, Reasons: v.reasons}, nil
 }

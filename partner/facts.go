@@ -176,9 +176,14 @@ const (
 	holding reading = true
 )
 
+// asked is facts before anything is known.
+func (r *Registry) asked(tx *store.Tx, a actor, ask Ask) facts {
+	return facts{now: tx.Now(), limits: r.opts.Session, actor: a, target: ask.Target, active: ask.Target == "" && rules[ask.Action].active}
+}
+
 // readFacts reads what there is to know about the actor and the target of ask.
 func (r *Registry) readFacts(tx *store.Tx, a actor, ask Ask, how reading) (facts, error) {
-	f := facts{now: tx.Now(), limits: r.opts.Session, actor: a, target: ask.Target, active: ask.Target == "" && rules[ask.Action].active}
+	f := r.asked(tx, a, ask)
 	if a.token == "" && ask.Target == "" { // the host, about nothing in particular
 		return f, nil
 	}

@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -55,21 +56,34 @@ func (g *gates) note(r store.Row) error {
 
 // cover tells whether the gates are those of what a decision turned out to rest on: while a call waits at one, its project can move to
 // another tree, and its session into another project.
-func (g gates) cover(tx *store.Tx, f facts, but map[string]bool) bool {
+func (g gates) cover(tx *store.Tx, f *facts, but map[string]bool) bool {
 	if !tx.Postgres() {
 		return true
 	}
-	for _, id := range []string{f.factRows.Partner.ID, f.Own.ID, f.Active.ID, f.Identity.ID, f.Lender.ID, f.Account.ID, f.Holder.ID} {
-		if id != "" && !g[id] && !but[id] {
-			return false
-		}
-	}
-	for _, path := range []string{f.factRows.Partner.Path, f.Lender.Path, f.Holder.Path} {
-		if path != "" && !g["tree/"+strings.Split(path, "/")[1]] {
+	for _, id := range f.gates() {
+		if !g[id] && !but[id] {
 			return false
 		}
 	}
 	return true
+}
+
+// gates are the names of those that a decision on f needs.
+func (f *facts) gates() []string {
+	list := make([]string, 0, 10)
+	for _, id := range []string{f.factRows.Partner.ID, f.Own.ID, f.Active.ID, f.Identity.ID, f.Lender.ID, f.Account.ID, f.Holder.ID} {
+		if id != "" && !slices.Contains(list, id) {
+			list = append(list, id)
+		}
+	}
+	tree := ""
+	for _, path := range []string{f.factRows.Partner.Path, f.Lender.Path, f.Holder.Path} {
+		if root, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/"); root != "" && root != tree {
+			tree = root
+			list = append(list, "tree/"+root)
+		}
+	}
+	return list
 }
 
 // gateRounds bounds how often a call looks for the gates it needs.

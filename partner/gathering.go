@@ -1,35 +1,30 @@
 package partner
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
-// gathering reads what the decisions about several calls need: each kind of row once, for all of them. The facts it makes are those that readFacts would.
+// gathering finds what the decisions about several calls need: from memory, or by reading each kind of row once for all of them. The facts
+// it makes are those that readFacts would.
 type gathering struct {
 	reg      *Registry
 	tx       *store.Tx
 	calls    []Call
-	actors   []actor
 	verdicts []Verdict
-	passing  bool
+	passing  bool // nobody is waited for,
+	inTurn   bool // but the batch before
+	ahead    func(*store.Tx, []Verdict) error
 	passed   gates
 	crowd    set // targets whose rows are shared instead, being too many for a gate each
 
-	sessions   map[string]*sessionRefs // by token
-	identities map[string]*identityFacts
-	users      map[string]*userFacts
-	partners   map[string]*partnerFacts
-	accounts   map[string]*accountFacts
-}
-
-// sessionRefs is a session with the rows that it leads to.
-type sessionRefs struct {
-	sessionFacts
-	identity, user, partner, account, active string
+	facts []facts // of each call
+	known []bool  // which of them are from memory
+	at    stamp   // what the calls have met behind their gates
+	read  picture // the rows that were read there
+	fresh picture // those of them that had their gate
 }
 
 var (
@@ -45,41 +40,152 @@ const (
 	gates AS MATERIALIZED (SELECT id FROM (SELECT id FROM own UNION SELECT id FROM par UNION SELECT identity_id FROM k
 		UNION SELECT id FROM prm_accounts WHERE id IN (SELECT id FROM targets) AND CAST(? AS BOOLEAN)
 		UNION SELECT 'tree/' || split_part(path, '/', 2) FROM prm_partners WHERE id IN (SELECT id FROM par)) d WHERE id <> '' ORDER BY id)`
-	enterAll = ` SELECT id, CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT) FROM gates`
-	// The key of a write can be in the hands of a transaction that stays open; nobody waits for that long here.
-	enterFree = `, patience AS MATERIALIZED (SELECT set_config('lock_timeout', '250ms', TRUE))
-	SELECT id, '' FROM gates, patience WHERE pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`
+	enterAll   = ` SELECT id, CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT) FROM gates`
+	enterNamed = "SELECT x.id, CAST(pg_advisory_xact_lock_shared(hashtextextended(x.id, ?)) AS TEXT) FROM "
+	tryNamed   = "SELECT y.id, '' FROM (SELECT x.id, pg_try_advisory_xact_lock_shared(hashtextextended(x.id, ?)) AS free FROM "
+	whereFree  = " OFFSET 0) y WHERE y.free"
+	enterFree  = ` SELECT id, '' FROM gates WHERE pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`
+
+	// takeTurn waits until the batch before has committed: until then it holds what this one needs.
+	takeTurn = "WITH turn AS MATERIALIZED (SELECT CAST(pg_advisory_xact_lock(?) AS TEXT) AS taken) "
+	// briskly: the key of a write can be in the hands of a transaction that stays open, and nobody waits for that long where nobody is waited
+	// for; and a plan is not made anew for each length of a list.
+	briskly   = "SELECT set_config('lock_timeout', '250ms', TRUE), set_config('plan_cache_mode', 'force_generic_plan', TRUE)"
+	afterTurn = " FROM turn"
 
 	// maxGates bounds the accounts that one transaction passes a gate for: a server has room for some thousands of such locks. A longer
 	// list shares the rows themselves.
 	maxGates = 256
 )
 
-// passGates passes the gates of all calls; where nobody is waited for, those that are free.
+// enter passes the gates of all calls, those that are free where nobody is waited for, and then reads the rows that are not known. What is
+// known is decided on before, for ahead.
+func (g *gathering) enter(trusting bool) error {
+	for i := range g.facts {
+		g.facts[i] = g.reg.asked(g.tx, g.facts[i].actor, g.calls[i].Ask)
+	}
+	at := g.recall(trusting)
+	if err := g.passGates(); err != nil {
+		return err
+	}
+	if err := g.at.read(g.tx); err != nil {
+		return err
+	}
+	if err := g.readUnknown(); err != nil {
+		return err
+	}
+	begun := g.ahead != nil && !slices.Contains(g.known, false)
+	if begun {
+		if err := g.ahead(g.tx, g.verdicts); err != nil {
+			return err
+		}
+	}
+	if err := g.tx.Flush(); err != nil {
+		return err
+	}
+	if g.at == at || !slices.Contains(g.known, true) {
+		return nil
+	}
+	g.reg.known.met(g.at, g.tx.Now())
+	if begun {
+		return errOutdated
+	}
+	for i := range g.known {
+		if g.known[i] {
+			g.known[i], g.verdicts[i] = false, Verdict{}
+		}
+	}
+	if err := g.readUnknown(); err != nil {
+		return err
+	}
+	return g.tx.Flush()
+}
+
+// recall takes from memory what it has about the calls, and decides on them by that.
+func (g *gathering) recall(trusting bool) (at stamp) {
+	g.known = make([]bool, len(g.calls))
+	if !trusting || g.tx.Frozen() {
+		return at
+	}
+	at, g.known = g.reg.known.recall(g.facts)
+	for i := range g.known {
+		g.known[i] = g.known[i] && g.verdicts[i].Err == nil
+	}
+	if !g.passing && slices.Contains(g.known, false) || len(g.calls) > maxGates {
+		clear(g.known) // who waits at gates passes them all in one order; and a long list may be too long for gates
+	}
+	for i, known := range g.known {
+		if known {
+			g.decide(i)
+		}
+	}
+	return at
+}
+
+// passGates passes the gates of all calls: of those that are known by their names, of the others by what is behind them.
 func (g *gathering) passGates() error {
 	if !g.tx.Postgres() {
 		return nil
 	}
-	tokens, targets := set{}, set{}
+	if g.inTurn {
+		if err := g.tx.Later(deciding, ignore, takeTurn+briskly+afterTurn, g.reg.turn); err != nil {
+			return err
+		}
+	} else if g.passing {
+		if err := g.tx.Later(deciding, ignore, briskly); err != nil {
+			return err
+		}
+	}
+	tokens, targets := g.unknown()
+	if len(targets) > maxGates {
+		g.crowd = targets
+	}
+	names := set{}
+	for i := range g.facts {
+		if g.known[i] {
+			for _, id := range g.facts[i].gates() {
+				names.add(id)
+			}
+		}
+	}
+	if len(names) > 0 {
+		list := names.rows(g.tx, idColumns)
+		query := enterNamed + list.SQL()
+		if g.passing {
+			query = tryNamed + list.SQL() + whereFree
+		}
+		if err := g.tx.Later(deciding, g.passed.note, query, append([]any{gateSeed}, list.Args()...)...); err != nil {
+			return err
+		}
+	}
+	if len(tokens)+len(targets) == 0 {
+		return nil
+	}
+	of, about := tokens.rows(g.tx, tokenColumns), targets.rows(g.tx, idColumns)
+	query := "WITH k AS (SELECT s.partner_id, s.account_id, s.active_id, s.identity_id FROM " + of.SQL() + ` JOIN prm_sessions s ON s.token_hash = x.token),
+		targets AS (SELECT x.id FROM ` + about.SQL() + ")" + gatesOfAll
+	if g.passing {
+		query += enterFree
+	} else {
+		query += enterAll
+	}
+	return g.tx.Later(deciding, g.passed.note, query, append(append(of.Args(), about.Args()...), len(targets) <= maxGates, gateSeed)...)
+}
+
+func ignore(store.Row) error { return nil }
+
+// unknown are the tokens and the targets of calls in question that nothing is known about.
+func (g *gathering) unknown() (tokens, targets set) {
+	tokens, targets = set{}, set{}
 	for i, c := range g.calls {
-		if g.verdicts[i].Err == nil {
-			tokens.add(g.actors[i].token)
+		if g.verdicts[i].Err == nil && !g.known[i] {
+			tokens.add(g.facts[i].actor.token)
 			if store.Plain(c.Ask.Target) {
 				targets.add(c.Ask.Target)
 			}
 		}
 	}
-	of, about := tokens.rows(g.tx, tokenColumns), targets.rows(g.tx, idColumns)
-	query := "WITH k AS (SELECT s.partner_id, s.account_id, s.active_id, s.identity_id FROM " + of.SQL() + ` JOIN prm_sessions s ON s.token_hash = x.token),
-		targets AS (SELECT x.id FROM ` + about.SQL() + ")" + gatesOfAll
-	args := append(append(of.Args(), about.Args()...), len(targets) <= maxGates, gateSeed)
-	if len(targets) > maxGates {
-		g.crowd = targets
-	}
-	if g.passing {
-		return g.tx.Scan(deciding, g.passed.note, query+enterFree, args...)
-	}
-	return g.tx.Scan(deciding, g.passed.note, query+enterAll, args...)
+	return tokens, targets
 }
 
 // locked is what the reads of a gathering end with; see factsLocked.
@@ -109,21 +215,15 @@ func factsOfAll(g *gathering, tokens, targets *store.Rows) string {
 		operate, manages_sub_partners FROM p`
 }
 
-// read reads the rows of all calls that are still in question.
-func (g *gathering) read() error {
-	tokens, targets := set{}, set{}
-	for i, c := range g.calls {
-		if g.verdicts[i].Err == nil {
-			tokens.add(g.actors[i].token)
-			if store.Plain(c.Ask.Target) {
-				targets.add(c.Ask.Target)
-			}
-		}
+// readUnknown reads the rows of the calls that are still in question and not known.
+func (g *gathering) readUnknown() error {
+	g.read = newPicture()
+	tokens, targets := g.unknown()
+	if len(tokens)+len(targets) == 0 {
+		return nil
 	}
 	of, about := tokens.rows(g.tx, tokenColumns), targets.rows(g.tx, idColumns)
-	g.sessions, g.identities, g.users = map[string]*sessionRefs{}, map[string]*identityFacts{}, map[string]*userFacts{}
-	g.partners, g.accounts = map[string]*partnerFacts{}, map[string]*accountFacts{}
-	return g.tx.Scan(deciding, g.keep, factsOfAll(g, of, about), append(about.Args(), of.Args()...)...)
+	return g.tx.Later(deciding, g.keep, factsOfAll(g, of, about), append(about.Args(), of.Args()...)...)
 }
 
 // keep keeps one row of factsOfAll.
@@ -135,15 +235,15 @@ func (g *gathering) keep(r store.Row) error {
 	err := r.Scan(&kind, &id, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &f[0], &f[1])
 	switch kind {
 	case "s":
-		g.sessions[t[0]] = &sessionRefs{sessionFacts{id, n[0], n[1], n[2], store.Micros(n[3]), store.Micros(n[4])}, t[1], t[3], t[2], t[4], t[5]}
+		g.read.sessions[t[0]] = &sessionRefs{sessionFacts{id, n[0], n[1], n[2], store.Micros(n[3]), store.Micros(n[4])}, t[1], t[3], t[2], t[4], t[5]}
 	case "i":
-		g.identities[id] = &identityFacts{id, n[0]}
+		g.read.identities[id] = &identityFacts{id, n[0]}
 	case "u":
-		g.users[id] = &userFacts{id, t[0], f[0]}
+		g.read.users[id] = &userFacts{id, t[0], f[0]}
 	case "a":
-		g.accounts[id] = &accountFacts{id, t[0], t[1], t[2], blocks(n[0]), n[1], t[3]}
+		g.read.accounts[id] = &accountFacts{id, t[0], t[1], t[2], blocks(n[0]), n[1], t[3]}
 	case "p":
-		g.partners[id] = &partnerFacts{id, t[0], t[1], f[0], f[1], blocks(n[0]), int(n[1]), n[2], blocks(n[3]), int(n[4]), n[5]}
+		g.read.partners[id] = &partnerFacts{id, t[0], t[1], f[0], f[1], blocks(n[0]), int(n[1]), n[2], blocks(n[3]), int(n[4]), n[5]}
 	}
 	return err
 }
@@ -163,35 +263,4 @@ func (s set) rows(tx *store.Tx, c store.Columns) *store.Rows {
 		list.Add(id)
 	}
 	return list
-}
-
-// facts puts together what is known for one call, as readFacts has it.
-func (g *gathering) facts(i int) (f facts) {
-	ask := g.calls[i].Ask
-	f = facts{now: g.tx.Now(), limits: g.reg.opts.Session, actor: g.actors[i], target: ask.Target, active: ask.Target == "" && rules[ask.Action].active}
-	target := ask.Target
-	if s := g.sessions[f.actor.token]; s != nil {
-		f.Session = s.sessionFacts
-		f.Identity = row(g.identities, s.identity)
-		f.User = row(g.users, s.user)
-		f.factRows.Partner = row(g.partners, s.partner)
-		f.Own = row(g.accounts, s.account)
-		f.Active = row(g.accounts, s.active)
-		lender := row(g.partners, f.Active.PartnerID)
-		f.Lender.ID, f.Lender.Path = lender.ID, lender.Path
-		if f.active {
-			target = s.active
-		}
-	}
-	f.Account = row(g.accounts, target)
-	f.Holder = row(g.partners, cmp.Or(f.Account.PartnerID, target))
-	return f
-}
-
-// row is a copy of a row, or an empty one.
-func row[T any](rows map[string]*T, id string) (v T) {
-	if r := rows[id]; r != nil {
-		v = *r
-	}
-	return v
 }

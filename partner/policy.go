@@ -127,18 +127,18 @@ func (v *verdict) take(s step) bool {
 
 // decide is the one policy function: it says whether the actor may do action on the target, and why. Calls and their Explain share
 // it, and [facts.scope] makes the SQL's predicate from the same facts.
-func decide(f facts, action string) verdict {
+func decide(f *facts, action string) verdict {
 	var v verdict
 	r, known := rules[action]
 	if !known {
 		v.take(no(ErrUnknownCode, "action", "no such action"))
 		return v
 	}
-	if v.take(f.alive()) || v.take(f.visible(r)) || v.take(f.right(r)) {
+	if v.take(f.alive()) || v.take(f.visible(&r)) || v.take(f.right(&r)) {
 		return v
 	}
 	v.state = true
-	if v.take(f.partnerState(action, r)) || v.take(f.accountState(r)) {
+	if v.take(f.partnerState(action, &r)) || v.take(f.accountState(&r)) {
 		return v
 	}
 	v.take(ok("allowed", action+" is allowed"))
@@ -146,7 +146,7 @@ func decide(f facts, action string) verdict {
 }
 
 // alive judges the session: blocks first, because a blocked caller is told so; then whether the session outlived what ended it.
-func (f facts) alive() step {
+func (f *facts) alive() step {
 	if f.actor.host != "" {
 		return ok("actor", "the host acts with every vendor right")
 	}
@@ -170,7 +170,7 @@ func (f facts) alive() step {
 }
 
 // barred computes why the principal may not enter now; nil if it may. It is the same at log-in and at each call.
-func (f facts) barred() error {
+func (f *facts) barred() error {
 	if f.Partner.State == "pending" || f.Partner.State == "expired" {
 		return ErrPending
 	}
@@ -203,17 +203,17 @@ func inherited(b blocks, above int) []string {
 	return b.reasons()
 }
 
-func (f facts) isProject() bool { return f.Own.ID != "" }
+func (f *facts) isProject() bool { return f.Own.ID != "" }
 
 // visible looks whether the target exists for the actor.
-func (f facts) visible(r rule) step {
+func (f *facts) visible(r *rule) step {
 	if f.sees(r) {
 		return step{}
 	}
 	return no(errNotHere, "target", "no such thing in your scope")
 }
 
-func (f facts) sees(r rule) bool {
+func (f *facts) sees(r *rule) bool {
 	switch {
 	case f.active && f.Active.ID == "":
 		return true // the session has not switched: the call itself says so
@@ -234,12 +234,12 @@ func (f facts) sees(r rule) bool {
 }
 
 // isBelow tells whether the target's partner stands below the session's.
-func (f facts) isBelow() bool {
+func (f *facts) isBelow() bool {
 	return f.Holder.ID != f.Partner.ID && strings.HasPrefix(f.Holder.Path, f.Partner.Path)
 }
 
 // right looks the actor up in the matrix row.
-func (f facts) right(r rule) step {
+func (f *facts) right(r *rule) step {
 	switch {
 	case f.actor.host != "" && !r.vendor:
 		return no(errNotAllowed, "right", "this is for partner users")
@@ -268,7 +268,7 @@ func (f facts) right(r rule) step {
 
 // partnerState refuses what the target's organisation is not in a state for: work under one that is not active, and new projects
 // without the capability.
-func (f facts) partnerState(action string, r rule) step {
+func (f *facts) partnerState(action string, r *rule) step {
 	p := f.Holder
 	if p.ID == "" && f.actor.host == "" {
 		p = f.Partner
@@ -287,7 +287,7 @@ func (f facts) partnerState(action string, r rule) step {
 }
 
 // accountState refuses what the target account is not in a state for.
-func (f facts) accountState(r rule) step {
+func (f *facts) accountState(r *rule) step {
 	a := f.Account
 	if a.ID == "" || r.states == anyState {
 		return step{}
@@ -319,7 +319,7 @@ func (a accountFacts) reasons() []string {
 }
 
 // scope is whose rows the actor may read, for lists; wide tells that organisations below count too.
-func (f facts) scope(wide bool) store.Scope {
+func (f *facts) scope(wide bool) store.Scope {
 	switch {
 	case f.actor.host != "":
 		return store.Everything("the vendor sees all")
@@ -332,7 +332,7 @@ func (f facts) scope(wide bool) store.Scope {
 }
 
 // name is the actor as the audit shows it.
-func (f facts) name() string {
+func (f *facts) name() string {
 	switch {
 	case f.actor.host != "":
 		return "host:" + f.actor.host

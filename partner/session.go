@@ -30,7 +30,7 @@ func (s Session) Token() Secret {
 }
 
 // sessionOf is the public form of what readFacts found behind a token.
-func (f facts) session(token string) Session {
+func (f *facts) session(token string) Session {
 	s := Session{ID: f.Session.ID, Principal: f.name(), Partner: ID(f.Partner.ID), Expires: f.Session.EndsAt.Time(), token: &token}
 	if f.isProject() {
 		s.Account, s.Region = AccountID(f.Own.ID), f.Own.Region

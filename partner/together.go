@@ -3,6 +3,8 @@ package partner
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -23,80 +25,138 @@ type Verdict struct {
 	Busy     bool
 }
 
+// Work is what a sibling room does for calls that were decided on together. Ahead, which may be nil, is told verdicts that memory gives before
+// any gate is passed, and may put off statements that lock and read. Either nothing but Busy has been added to them when Do is told, or
+// the transaction is undone and runs again without Ahead.
+// Done is told that the transaction has been committed.
+type Work interface {
+	Ahead(*store.Tx, []Verdict) error
+	Do(*store.Tx, []Verdict) error
+	Done() error
+}
+
+// Doing is Work that does nothing ahead.
+type Doing func(*store.Tx, []Verdict) error
+
+// Ahead implements Work.
+func (Doing) Ahead(*store.Tx, []Verdict) error { return nil }
+
+// Done implements Work.
+func (Doing) Done() error { return nil }
+
+// Do implements Work.
+func (do Doing) Do(tx *store.Tx, verdicts []Verdict) error { return do(tx, verdicts) }
+
 // WriteAll is Write for several calls in one transaction on ctx, each decided on by its own actor, by the same function. It is for calls
 // that change no row of their target. Where passing is set nobody is waited for: what is held comes back Busy, as does whatever the set
 // cannot answer for sure; a Write of its own does.
-func (r *Registry) WriteAll(ctx context.Context, calls []Call, passing bool, do func(*store.Tx, []Verdict) error) error {
-	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
-		g := gathering{reg: r, tx: tx, calls: calls, passing: passing, actors: make([]actor, len(calls))}
-		if err := g.decideAll(); err != nil {
+func (r *Registry) WriteAll(ctx context.Context, calls []Call, passing bool, work Work) error {
+	var g *gathering
+	trusting := true
+	err := store.InTx(ctx, r.db, func(tx *store.Tx) error {
+		how := gathering{passing: passing, inTurn: passing}
+		if trusting && passing {
+			how.ahead = work.Ahead
+		}
+		var err error
+		if g, err = r.gather(tx, calls, how); err != nil {
+			trusting = trusting && !errors.Is(err, errOutdated)
 			return err
 		}
-		verdicts := g.verdicts
 		if !passing {
 			if err := g.touch(); err != nil {
 				return err
 			}
 		}
-		err := do(tx, verdicts)
+		err = work.Do(tx, g.verdicts)
 		if passing && errors.Is(err, store.ErrAgain) {
 			err = errHeldUp // trying again would be waiting
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	g.learn()
+	return work.Done()
 }
+
+// errOutdated is memory that no longer holds: the transaction runs again.
+var errOutdated = fmt.Errorf("what was remembered has changed: %w", store.ErrAgain)
 
 var errHeldUp = fail.New(fail.Unavailable, "held up by another transaction")
 
-// decideAll passes the gates of the calls and decides on each, until the gates are those of what the decisions rest on; where nobody is
-// waited for, a call without all its gates is busy.
-func (g *gathering) decideAll() error {
-	for range gateRounds {
-		g.verdicts = make([]Verdict, len(g.calls))
-		for i, c := range g.calls {
-			g.actors[i], g.verdicts[i].Err = actorOf(c.Context)
+// gather passes the gates of calls and decides on each, until the gates are those of what the decisions rest on; where nobody is waited for,
+// a call without all its gates is busy.
+func (r *Registry) gather(tx *store.Tx, calls []Call, how gathering) (*gathering, error) {
+	g := &how
+	g.reg, g.tx, g.calls, g.facts = r, tx, calls, make([]facts, len(calls))
+	for round := range gateRounds {
+		g.verdicts, g.fresh = make([]Verdict, len(calls)), newPicture()
+		for i, c := range calls {
+			g.facts[i].actor, g.verdicts[i].Err = actorOf(c.Context)
 		}
-		if err := g.passGates(); err != nil {
-			return err
-		}
-		if err := g.read(); err != nil {
-			return err
+		if err := g.enter(round == 0); err != nil {
+			return nil, err
 		}
 		covered := true
-		for i := range g.calls {
-			covered = g.decide(i) && covered
+		for i := range calls {
+			covered = g.settle(i) && covered
 		}
 		if covered || g.passing {
-			return nil
+			return g, nil
 		}
 	}
-	return store.ErrAgain
+	return nil, store.ErrAgain
 }
 
-// decide asks the one policy function about a call; false if the call has not passed all its gates.
-func (g *gathering) decide(i int) bool {
-	v := &g.verdicts[i]
-	if v.Err != nil {
+// learn remembers what was read, once the transaction has committed something: see [known.learn].
+func (g *gathering) learn() {
+	recorded := func(v Verdict) bool { return v.Standing != nil && v.Standing.recorded }
+	if !store.Joined(g.reg.db) && slices.ContainsFunc(g.verdicts, recorded) {
+		g.reg.known.learn(g.at, &g.fresh)
+	}
+}
+
+// settle makes the verdict on a call final; false if it has not passed all its gates.
+func (g *gathering) settle(i int) bool {
+	v, f := &g.verdicts[i], &g.facts[i]
+	if v.Err != nil && !g.known[i] { // it has no actor
 		return true
 	}
-	f := g.facts(i)
+	if !g.known[i] {
+		*f = g.reg.asked(g.tx, f.actor, g.calls[i].Ask)
+		g.read.complete(f)
+	}
 	if !g.passed.cover(g.tx, f, g.crowd) {
-		v.Busy = true
+		*v = Verdict{Busy: true}
 		return false
 	}
-	s, found := &Standing{facts: f, reg: g.reg}, decide(f, g.calls[i].Ask.Action)
+	if g.known[i] {
+		return true
+	}
+	if g.crowd == nil {
+		g.fresh.add(&g.read, f)
+	}
+	g.decide(i)
+	return true
+}
+
+// decide asks the one policy function about a call.
+func (g *gathering) decide(i int) {
+	v, f, ask := &g.verdicts[i], &g.facts[i], &g.calls[i].Ask
+	s, found := &Standing{facts: *f, reg: g.reg}, decide(f, ask.Action)
 	switch {
-	case found.state && g.calls[i].Ask.Keyed:
+	case found.state && ask.Keyed:
 		s.state = found.err
 	case found.err != nil:
 		v.Err = found.err
-		return true
+		return
 	case g.passing && s.stale():
 		v.Busy = true
-		return true
+		return
 	}
 	v.Standing = s
-	return true
 }
 
 // touch keeps the sessions of calls that waited from running idle.
@@ -130,24 +190,44 @@ type Deed struct {
 	Changed  string
 }
 
-var eventColumns = store.ColumnsOf("id TEXT", "kind TEXT", "actor TEXT", "partner TEXT", "account TEXT", "target TEXT", "changed TEXT")
+var (
+	eventColumns = store.ColumnsOf("id TEXT", "kind TEXT", "actor TEXT", "partner TEXT", "account TEXT", "target TEXT", "changed TEXT")
+	// Most of a commit's events are of one kind; a list costs by its columns.
+	alikeEventColumns = store.ColumnsOf("id TEXT", "actor TEXT", "partner TEXT", "account TEXT", "target TEXT")
+)
 
-// RecordAll is Standing.Record for several calls of one transaction.
+const (
+	insertEvents      = "INSERT INTO prm_events (id, at, kind, actor, subject, partner_id, account_id, target, changed) "
+	selectEvents      = insertEvents + "SELECT x.id, ?, x.kind, x.actor, x.actor, x.partner, x.account, x.target, x.changed FROM "
+	selectAlikeEvents = insertEvents + "SELECT x.id, ?, ?, x.actor, x.actor, x.partner, x.account, x.target, ? FROM "
+)
+
+// RecordAll is Standing.Record for several calls of one transaction. It goes to the database with the next statement, or at the end.
 func RecordAll(tx *store.Tx, events []Deed) error {
 	if len(events) == 0 {
 		return nil
 	}
+	kind, changed := events[0].Kind, events[0].Changed
+	alike := !slices.ContainsFunc(events, func(e Deed) bool { return e.Kind != kind || e.Changed != changed })
 	list := tx.Rows(eventColumns)
+	if alike {
+		list = tx.Rows(alikeEventColumns)
+	}
 	for _, e := range events {
 		row := e.Standing.event(tx, e.Kind, e.Target)
+		e.Standing.recorded = true
 		var account any
 		if row.AccountID != nil {
 			account = *row.AccountID
 		}
-		list.Add(row.ID, row.Kind, row.Actor, row.PartnerID, account, row.Target, e.Changed)
+		if alike {
+			list.Add(row.ID, row.Actor, row.PartnerID, account, row.Target)
+		} else {
+			list.Add(row.ID, row.Kind, row.Actor, row.PartnerID, account, row.Target, e.Changed)
+		}
 	}
-	_, err := tx.Exec(decided, `INSERT INTO prm_events (id, at, kind, actor, subject, partner_id, account_id, target, changed)
-		SELECT x.id, ?, x.kind, x.actor, x.actor, x.partner, x.account, x.target, x.changed FROM `+list.SQL(),
-		append([]any{tx.Now()}, list.Args()...)...)
-	return err
+	if alike {
+		return tx.Later(decided, nil, selectAlikeEvents+list.SQL(), append([]any{tx.Now(), kind, changed}, list.Args()...)...)
+	}
+	return tx.Later(decided, nil, selectEvents+list.SQL(), append([]any{tx.Now()}, list.Args()...)...)
 }

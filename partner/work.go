@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -12,8 +13,9 @@ import (
 // in; see [Registry.Write].
 type Standing struct {
 	facts
-	reg   *Registry
-	state error
+	reg      *Registry
+	state    error
+	recorded bool // something was written down
 }
 
 // Ask names what is to be decided: an action of the matrix, and the id it is done to, empty if none. It is for the sibling rooms; see
@@ -29,13 +31,17 @@ type Ask struct {
 	also  ID     // another organisation that the decision rests on
 	below bool   // the call changes rows of organisations below the target
 	turns bool   // the call changes where its own session works
+
+	// reaches, if not nil, tells whether the call turns out to change rows below all the same. It is asked under the tree's lock.
+	reaches func(*store.Tx) (bool, error)
 }
 
 // Write runs one mutation for a sibling room: one transaction, in which the actor in ctx is allowed what is asked or the call
 // refused. What the decision rests on is held until the transaction ends. It is of no use outside this module, whose rooms
 // alone can work with a store.Tx.
 func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Standing) error) error {
-	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
+	var g *gathering
+	err := store.InTx(ctx, r.db, func(tx *store.Tx) error {
 		if ask.tree != "" {
 			// Decided on before the tree is locked, for nobody else should be able to stop its writers; and then again.
 			if _, err := r.decideOn(tx, ask, plainly); err != nil {
@@ -45,7 +51,20 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 				return err
 			}
 		}
-		s, err := r.enter(tx, ask)
+		ask := ask
+		if !ask.below && ask.reaches != nil {
+			var err error
+			if ask.below, err = ask.reaches(tx); err != nil {
+				return err
+			}
+		}
+		var s *Standing
+		var err error
+		if g = nil; ask.plain() {
+			g, s, err = r.enterOne(tx, ask)
+		} else {
+			s, err = r.enter(tx, ask)
+		}
 		if err != nil {
 			return err
 		}
@@ -56,6 +75,22 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 		}
 		return do(tx, s)
 	})
+	if err == nil && g != nil {
+		g.learn()
+	}
+	return err
+}
+
+// plain tells whether a call changes nothing that decisions rest on.
+func (a Ask) plain() bool { return !a.Changes && !a.turns && !a.below && a.tree == "" && a.also == "" }
+
+// enterOne is enter for a plain call.
+func (r *Registry) enterOne(tx *store.Tx, ask Ask) (*gathering, *Standing, error) {
+	g, err := r.gather(tx, []Call{{tx.Context(), ask}}, gathering{})
+	if err != nil {
+		return nil, nil, err
+	}
+	return g, g.verdicts[0].Standing, g.verdicts[0].Err
 }
 
 // enter passes the gates of a call and decides on it, until the gates are those of what the decision rests on.
@@ -70,7 +105,7 @@ func (r *Registry) enter(tx *store.Tx, ask Ask) (*Standing, error) {
 			return nil, err
 		}
 		s, err := r.allow(tx, ask)
-		if err != nil || passed.cover(tx, s.facts, nil) {
+		if err != nil || passed.cover(tx, &s.facts, nil) {
 			return s, err
 		}
 	}
@@ -80,8 +115,17 @@ func (r *Registry) enter(tx *store.Tx, ask Ask) (*Standing, error) {
 // Read runs one reading call for a sibling room, like Write.
 func (r *Registry) Read(ctx context.Context, ask Ask, do func(*store.Tx, *Standing) error) error {
 	var standing *Standing
+	strange := false
 	err := store.Read(ctx, r.db, func(tx *store.Tx) (err error) {
-		if standing, err = r.allow(tx, ask); err != nil {
+		a, err := actorOf(tx.Context())
+		if err != nil {
+			return err
+		}
+		var f facts
+		if f, strange, err = r.look(tx, a, ask); err != nil {
+			return err
+		}
+		if standing, err = f.standing(r, ask); err != nil {
 			return err
 		}
 		return do(tx, standing)
@@ -89,7 +133,56 @@ func (r *Registry) Read(ctx context.Context, ask Ask, do func(*store.Tx, *Standi
 	if err == nil {
 		r.used(ctx, standing)
 	}
+	if strange {
+		r.study(ctx, ask)
+	}
 	return err
+}
+
+// look finds the facts of a reading call: from memory if that holds, else in the database; strange says that memory should have them.
+func (r *Registry) look(tx *store.Tx, a actor, ask Ask) (f facts, strange bool, err error) {
+	if tx.Frozen() {
+		f, err = r.readFacts(tx, a, ask, holding)
+		return f, false, err
+	}
+	list := []facts{r.asked(tx, a, ask)}
+	at, found := r.known.recall(list)
+	var now stamp
+	if err := cmp.Or(now.read(tx), tx.Flush()); err != nil {
+		return f, false, err
+	}
+	if found[0] && now == at {
+		return list[0], false, nil
+	}
+	still := r.known.met(now, tx.Now())
+	f, err = r.readFacts(tx, a, ask, holding)
+	return f, still && !store.Joined(r.db), err
+}
+
+// study learns what decisions rest on that readers have found strange, behind its gates, if nobody is in the way: now and then for many of
+// them, because it takes a transaction.
+func (r *Registry) study(ctx context.Context, ask Ask) {
+	a, err := actorOf(ctx)
+	if err != nil {
+		return
+	}
+	calls := r.known.strange(Call{context.WithValue(context.Background(), actorKey{}, a), ask})
+	if len(calls) == 0 {
+		return
+	}
+	var g *gathering
+	err = store.Try(ctx, r.db, func(tx *store.Tx) (err error) {
+		if g, err = r.gather(tx, calls, gathering{passing: true}); err != nil {
+			return err
+		}
+		return tx.Confirm() // its commit is durable, and the number with it
+	})
+	switch {
+	case err != nil:
+		r.opts.Logger.DebugContext(ctx, "what decisions rest on was not learnt")
+	case g != nil: // Try need not have run
+		r.known.learn(g.at, &g.fresh)
+	}
 }
 
 // used writes down that a session has read something, if that is due and nobody holds its row: the answer does not wait for it, and in
@@ -116,7 +209,12 @@ func (r *Registry) decideOn(tx *store.Tx, ask Ask, how reading) (*Standing, erro
 	if err != nil {
 		return nil, err
 	}
-	s, v := &Standing{facts: f, reg: r}, decide(f, ask.Action)
+	return f.standing(r, ask)
+}
+
+// standing decides on a call.
+func (f *facts) standing(r *Registry, ask Ask) (*Standing, error) {
+	s, v := &Standing{facts: *f, reg: r}, decide(f, ask.Action)
 	if v.state && ask.Keyed {
 		s.state = v.err
 		return s, nil
@@ -141,9 +239,9 @@ func (a Ask) locks() locks {
 
 // seenEvery is how often a session's last use is written down: seldom enough to cost nothing. A session ends that much after its idle
 // limit at the latest, and never before it.
-func (f facts) seenEvery() store.Micros { return store.Micros(f.limits.Idle.Microseconds()) / 720 }
+func (f *facts) seenEvery() store.Micros { return store.Micros(f.limits.Idle.Microseconds()) / 720 }
 
-func (s *Standing) stale() bool { return s.Session.ID != "" && s.now-s.Session.SeenAt >= s.seenEvery() }
+func (f *facts) stale() bool { return f.Session.ID != "" && f.now-f.Session.SeenAt >= f.seenEvery() }
 
 // touch keeps a used session from running idle.
 func (s *Standing) touch(tx *store.Tx) error {
@@ -233,6 +331,7 @@ func Happened(tx *store.Tx, notes []ledger.Note) error {
 
 func (s *Standing) record(tx *store.Tx, kind, target string, changed []string) (eventRow, error) {
 	e := s.event(tx, kind, target)
+	s.recorded = true
 	e.Changed = strings.Join(changed, " ")
 	return e, tx.Insert(&e)
 }

@@ -19,7 +19,7 @@ var sqlArgs = map[[3]string][]int{
 	{gormPath, "DB", "Group"}: {0}, {gormPath, "DB", "Having"}: {0}, {gormPath, "DB", "Distinct"}: {0}, {gormPath, "DB", "Pluck"}: {0},
 	{gormPath, "DB", "Table"}: {0}, {gormPath, "DB", "Find"}: {1}, {gormPath, "DB", "First"}: {1}, {gormPath, "DB", "Take"}: {1},
 	{gormPath, "DB", "Last"}: {1}, {gormPath, "DB", "Delete"}: {1}, {gormPath, "", "Expr"}: {0},
-	{storePath, "Tx", "From"}: {1}, {storePath, "Tx", "Query"}: {2}, {storePath, "Tx", "Scan"}: {2}, {storePath, "Tx", "Exec"}: {1}, {storePath, "", "After"}: {1, 2},
+	{storePath, "Tx", "From"}: {1}, {storePath, "Tx", "Query"}: {2}, {storePath, "Tx", "Scan"}: {2}, {storePath, "Tx", "Exec"}: {1}, {storePath, "Tx", "Later"}: {2}, {storePath, "", "After"}: {1, 2},
 }
 
 // builtSQL finds SQL that is put together from anything but constants, package-level values and locks: what a caller typed must

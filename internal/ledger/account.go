@@ -147,7 +147,7 @@ func (a *account) into(book Book, s slot, from *balance, partner string, v Valid
 	if r := a.row(s); r != nil {
 		return r
 	}
-	r := &balance{Book: book, Owner: a.owner, Unit: a.unit, State: s.state, Lot: s.lot, PartnerID: &partner, Bounded: true, Cap: -1,
+	r := &balance{Book: book, Owner: a.owner, Unit: a.unit, State: s.state, Lot: s.lot, PartnerID: &partner, Bounded: true, Terms: Terms{Cap: -1},
 		ValidFrom: v.From, ValidUntil: v.Until}
 	if from.Lot == s.lot {
 		r.ValidFrom, r.ValidUntil = from.ValidFrom, from.ValidUntil

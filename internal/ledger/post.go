@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
@@ -39,58 +40,163 @@ func Post(tx *store.Tx, p Posting) (Transfer, []Note, error) {
 }
 
 // PostAll makes many in one go, each for itself: what they need is locked in one order, decided on one after the other, written
-// together. Where passing is set, accounts that somebody else holds are passed over and their postings come back Busy, as do those of
-// accounts that do not exist yet or that time has work on.
-func PostAll(tx *store.Tx, list []Posting, passing bool) (Result, error) {
+// together.
+func PostAll(tx *store.Tx, list []Posting) (Result, error) {
+	b, err := Begin(tx, list, false, false)
+	if err != nil {
+		return Result{}, err
+	}
+	r, err := b.Decide(nil)
+	if err != nil {
+		return Result{}, err
+	}
+	return r, b.Written(r)
+}
+
+// Batch is PostAll in three steps, so that a caller can put his own statements into the same round trips: Begin, Decide, Written.
+type Batch struct {
+	list   []Posting
+	w      *world
+	rows   []*balance // heads on their way
+	unseen bool
+	used   int64 // how many of the keys have been used before
+}
+
+// Begin asks for what the postings need. Where passing is set, accounts that somebody else holds are passed over and their postings come
+// back Busy, as do those of accounts that do not exist yet or that time has work on; then nothing is waited for before Decide. Where
+// unseen is set, the keys are taken for new ones and not looked up; ErrSeen if one of them is not.
+func Begin(tx *store.Tx, list []Posting, passing, unseen bool) (*Batch, error) {
+	b := &Batch{list: list, unseen: unseen}
 	if len(list) == 0 {
-		return Result{}, nil
+		return b, nil
 	}
-	how := waiting
+	var err error
 	if passing {
-		how = passingBy
+		b.w = newWorld(tx, list[0].Book, list, passingBy)
+		err = b.w.ask(b.w.names(), &b.rows)
+	} else {
+		b.w, err = open(tx, list[0].Book, list, waiting)
 	}
-	w, err := open(tx, list[0].Book, list, how)
+	if err != nil {
+		return nil, err
+	}
+	if unseen {
+		return b, nil
+	}
+	return b, lookUp(tx, list, &b.used)
+}
+
+// Decide decides on the postings, one after the other, and puts off what is to be written. Those that held says are held by somebody else
+// come back Busy. No Transfer has its ID yet.
+func (b *Batch) Decide(held func(i int) bool) (Result, error) {
+	r := Result{Outcomes: make([]Outcome, len(b.list))}
+	if len(b.list) == 0 {
+		return r, nil
+	}
+	first, err := b.arrived()
 	if err != nil {
 		return Result{}, err
 	}
-	first, err := replays(tx, list)
-	if err != nil {
-		return Result{}, err
-	}
-	r := Result{Outcomes: make([]Outcome, len(list))}
-	for i, p := range list {
+	for i, p := range b.list {
 		key := [3]string{p.Partner, p.Verb, p.Key}
 		switch t, used := first[key]; {
+		case held != nil && held(i):
+			r.Outcomes[i] = Outcome{Busy: true}
 		case used && t.Hash != p.Hash:
 			r.Outcomes[i] = Outcome{Err: ErrMismatch}
 		case used:
 			t.Replayed = true
 			r.Outcomes[i] = Outcome{Transfer: t}
-		case w.busy(p):
+		case b.w.busy(p):
 			r.Outcomes[i] = Outcome{Busy: true}
 		default:
-			t, err := w.post(p)
+			t, err := b.w.post(p)
 			r.Outcomes[i] = Outcome{Transfer: t, Err: err}
 			if err == nil {
 				first[key] = t
 			}
 		}
 	}
-	complete, err := w.flush()
-	if err == nil && !complete { // somebody else used one of the keys since we looked
-		err = store.ErrAgain
-	}
-	if err != nil {
+	if err := b.lookAgain(r); err != nil {
 		return Result{}, err
+	}
+	r.Notes = b.w.notes
+	b.w.sure = b.w.how == passingBy && len(r.Notes) == 0 && b.w.tx.Sure()
+	return r, b.seen(b.w.send())
+}
+
+// lookAgain looks up the keys of refused postings that were taken for new ones: a repetition has its first answer, whatever has become of the
+// balances since.
+func (b *Batch) lookAgain(r Result) error {
+	if !b.unseen {
+		return nil
+	}
+	var refused []Posting
+	for i, o := range r.Outcomes {
+		if o.Err != nil && !b.list[i].Fresh {
+			refused = append(refused, b.list[i])
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	used := int64(0)
+	if err := cmp.Or(lookUp(b.w.tx, refused, &used), b.w.tx.Flush()); err != nil || used == 0 {
+		return err
+	}
+	return ErrSeen
+}
+
+// arrived takes in what Begin has asked for, and returns the first transfers behind keys that have been used.
+func (b *Batch) arrived() (map[[3]string]Transfer, error) {
+	if err := b.w.tx.Flush(); err != nil {
+		return nil, err
+	}
+	if b.w.how == passingBy {
+		for _, row := range b.rows {
+			b.w.add(row)
+		}
+		if err := b.w.complete(b.list); err != nil {
+			return nil, err
+		}
+	}
+	if b.used == 0 {
+		return map[[3]string]Transfer{}, nil
+	}
+	return replays(b.w.tx, b.list)
+}
+
+// Written waits until all is written, and gives the transfers of r their IDs. It comes before the commit; or, where Sure, after it.
+func (b *Batch) Written(r Result) error {
+	if len(b.list) == 0 {
+		return nil
+	}
+	complete, err := b.w.sent()
+	if err == nil && !complete {
+		err = store.ErrDuplicate
 	}
 	for i := range r.Outcomes {
 		o := &r.Outcomes[i]
-		if t, made := w.made[[3]string{o.Transfer.Partner, o.Transfer.Verb, o.Transfer.Key}]; made {
+		if t, made := b.w.made[[3]string{o.Transfer.Partner, o.Transfer.Verb, o.Transfer.Key}]; made {
 			o.Transfer.ID = t
 		}
 	}
-	r.Notes = w.notes
-	return r, nil
+	return b.seen(err)
+}
+
+// Sure tells whether what Decide has put off fails by itself unless it is written as it should be: ErrSeen or another error then comes from
+// the commit.
+func (b *Batch) Sure() bool { return len(b.list) > 0 && b.w.sure }
+
+// seen says what a used key means: one was taken for new, or somebody has used it since we looked.
+func (b *Batch) seen(err error) error {
+	switch {
+	case !errors.Is(err, store.ErrDuplicate):
+		return err
+	case b.unseen:
+		return ErrSeen
+	}
+	return store.ErrAgain
 }
 
 // Try tells what Post would answer, and changes nothing.
@@ -172,32 +278,38 @@ func Replay(tx *store.Tx, p Posting) (Transfer, bool, error) {
 
 var keyColumns = store.ColumnsOf("partner TEXT", "verb TEXT", "key TEXT")
 
-// replays finds the first transfers behind the keys of postings, by key.
-func replays(tx *store.Tx, list []Posting) (map[[3]string]Transfer, error) {
+// keysOf lists the keys of postings, those made for them as well: a caller whose context ended knows the key of a move that is still on its
+// way, and may have used it.
+func keysOf(tx *store.Tx, list []Posting) *store.Rows {
 	keys := tx.Rows(keyColumns)
 	asked := map[[3]string]bool{}
 	for _, p := range list {
-		if key := [3]string{p.Partner, p.Verb, p.Key}; !p.Fresh && !asked[key] {
+		if key := [3]string{p.Partner, p.Verb, p.Key}; !asked[key] {
 			asked[key] = true
 			keys.Add(p.Partner, p.Verb, p.Key)
 		}
 	}
-	found := map[[3]string]Transfer{}
-	if keys.Len() == 0 {
-		return found, nil
-	}
-	var used int64
-	err := tx.Query(engine, &used, "SELECT count(*) FROM "+keys.SQL()+` JOIN prm_ledger_transfers t
+	return keys
+}
+
+// lookUp asks how many of the keys have been used before. It comes after the locks on the accounts: what is used later than that, their
+// holder uses.
+func lookUp(tx *store.Tx, list []Posting, used *int64) error {
+	keys := keysOf(tx, list)
+	return tx.Later(engine, func(r store.Row) error { return r.Scan(used) }, "SELECT count(*) FROM "+keys.SQL()+` JOIN prm_ledger_transfers t
 		ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key AND t.part = 0`, keys.Args()...)
-	if err != nil || used == 0 {
-		return found, err
-	}
+}
+
+// replays finds the first transfers behind the keys of postings, by key.
+func replays(tx *store.Tx, list []Posting) (map[[3]string]Transfer, error) {
+	keys := keysOf(tx, list)
 	var entries []entry
-	err = tx.Query(engine, &entries, selectEntries+" JOIN "+keys.SQL()+" ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key ORDER BY t.id",
+	err := tx.Query(engine, &entries, selectEntries+" JOIN "+keys.SQL()+" ON t.partner_id = x.partner AND t.verb = x.verb AND t.key = x.key ORDER BY t.id",
 		keys.Args()...)
 	if err != nil {
 		return nil, err
 	}
+	found := map[[3]string]Transfer{}
 	for _, t := range transfers(entries) {
 		found[[3]string{t.Partner, t.Verb, t.Key}] = t
 	}

@@ -105,6 +105,7 @@ type Transfer struct {
 // Errors of the engine.
 var (
 	ErrMismatch  = fail.New(fail.Exists, "the key was used with other content")
+	ErrSeen      = fail.New(fail.Conflict, "a key that was taken for new was used before")
 	ErrTooMuch   = fail.New(fail.Invalid, "the balance would pass what an int64 holds")
 	ErrSeated    = fail.New(fail.Refused, "seats are in use: fewer licences need a shrink plan")
 	ErrDone      = fail.New(fail.Refused, "the reservation has been posted or voided")
@@ -147,16 +148,22 @@ type balance struct {
 	Bounded   bool
 	Recorded  store.Micros // of the last transfer; of a head, of any of its rows
 
-	Lots  int64        // heads: how many dated lots have ever been held
-	Seats int64        // heads: in use
-	Cap   int64        // heads: how many units there may be; -1 is no cap
-	Due   store.Micros // heads: when the next lot or reservation runs out; 0 is never
+	Terms
 
 	ValidFrom, ValidUntil store.Micros // of the lot
 
 	dirty       bool // to be written
 	wasAmount   int64
 	wasRecorded store.Micros
+	wasTerms    Terms
+}
+
+// Terms is what a head says about its account, beside the balance; other rows have none.
+type Terms struct {
+	Lots  int64        // how many dated lots have ever been held
+	Seats int64        // in use
+	Cap   int64        // how many units there may be; -1 is no cap
+	Due   store.Micros // when the next lot or reservation runs out; 0 is never
 }
 
 // entry is a row of prm_ledger_transfers with the names of both balances; a transfer is one entry a lot.

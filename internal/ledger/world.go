@@ -31,6 +31,8 @@ type world struct {
 	moves    []Transfer      // in order
 	legs     []leg
 	touched  []*balance
+	sending  *sending            // what has been put off
+	sure     bool                // it fails by itself unless it does what it should
 	made     map[[3]string]int64 // ids by key
 	notes    []Note
 }
@@ -43,17 +45,28 @@ type leg struct {
 	fromAfter, toAfter int64
 }
 
-// open brings the accounts of postings into memory.
-func open(tx *store.Tx, book Book, list []Posting, how manner) (*world, error) {
+// newWorld is a world of the accounts of postings, none of them there yet.
+func newWorld(tx *store.Tx, book Book, list []Posting, how manner) *world {
 	w := &world{tx: tx, book: book, how: how, accounts: map[name]*account{}, partners: map[name]string{}, made: map[[3]string]int64{}}
 	for i := range list {
 		p := &list[i]
 		w.partners[name{p.From.Owner, p.Unit}] = p.Partner
 		w.partners[name{p.To.Owner, p.Unit}] = p.Partner
 	}
-	names := slices.SortedFunc(maps.Keys(w.partners), func(a, b name) int {
+	return w
+}
+
+// names are those of the accounts, in order.
+func (w *world) names() []name {
+	return slices.SortedFunc(maps.Keys(w.partners), func(a, b name) int {
 		return cmp.Or(cmp.Compare(a.owner, b.owner), cmp.Compare(a.unit, b.unit))
 	})
+}
+
+// open brings the accounts of postings into memory.
+func open(tx *store.Tx, book Book, list []Posting, how manner) (*world, error) {
+	w := newWorld(tx, book, list, how)
+	names := w.names()
 	if err := w.lock(names); err != nil {
 		return nil, err
 	}
@@ -61,7 +74,7 @@ func open(tx *store.Tx, book Book, list []Posting, how manner) (*world, error) {
 		return nil, err
 	}
 	for _, n := range names { // by name: two calls that settle the same accounts do it in one order
-		if a := w.accounts[n]; a != nil && a.due(tx.Now()) && how != passingBy {
+		if a := w.accounts[n]; a.due(tx.Now()) {
 			if err := w.settle(a); err != nil {
 				return nil, err
 			}
@@ -96,7 +109,7 @@ func (w *world) lock(names []name) error {
 		case w.how == looking:
 			w.imagine(names)
 			return nil
-		case len(w.accounts) == len(names) || w.how == passingBy:
+		case len(w.accounts) == len(names):
 			return nil
 		}
 		if err := w.create(names); err != nil {
@@ -111,7 +124,7 @@ func (w *world) imagine(names []name) {
 	for _, n := range names {
 		if w.accounts[n] == nil {
 			partner := w.partners[n]
-			w.add(&balance{Book: w.book, Owner: n.owner, Unit: n.unit, State: Held, PartnerID: &partner, Bounded: !unbounded(w.book, HeldBy(n.owner)), Cap: -1})
+			w.add(&balance{Book: w.book, Owner: n.owner, Unit: n.unit, State: Held, PartnerID: &partner, Bounded: !unbounded(w.book, HeldBy(n.owner)), Terms: Terms{Cap: -1}})
 		}
 	}
 }
@@ -133,7 +146,9 @@ func (w *world) touch(rows ...*balance) {
 }
 
 // written notes that the database has b as it is.
-func (b *balance) written() { b.dirty, b.wasAmount, b.wasRecorded = false, b.Amount, b.Recorded }
+func (b *balance) written() {
+	b.dirty, b.wasAmount, b.wasRecorded, b.wasTerms = false, b.Amount, b.Recorded, b.Terms
+}
 
 var nameColumns = store.ColumnsOf("owner TEXT", "unit TEXT")
 
@@ -155,24 +170,31 @@ func (w *world) heads(names []name) (rows []*balance, err error) {
 			one.owner, w.book, one.unit, other.owner, w.book, one.unit)
 		return rows, err
 	}
-	strength := "UPDATE OF b"
-	switch w.how {
-	case waiting:
-		// All of them exist before any is held.
+	if w.how == waiting { // all of them exist before any is held
 		if err := w.create(names); err != nil {
 			return nil, err
 		}
-	case passingBy:
-		strength = "UPDATE OF b SKIP LOCKED"
 	}
+	if err := w.ask(names, &rows); err != nil {
+		return nil, err
+	}
+	return rows, w.tx.Flush()
+}
+
+// ask asks for the heads, under their locks or as the world's manner is; they come with the next answer.
+func (w *world) ask(names []name, into *[]*balance) error {
 	list := w.list(names)
+	if w.how == passingBy && w.tx.Postgres() { // one after the other by their index: no plan could be better, but the planner may think so
+		return w.tx.Later(engine, keep(into), "SELECT b.* FROM "+list.SQL()+" CROSS JOIN LATERAL ("+headColumns+` FROM prm_ledger_balances b
+			WHERE b.owner = x.owner AND b.book = ? AND b.unit = x.unit AND b.state = 'held' AND b.lot = 0`+w.tx.Lock("UPDATE SKIP LOCKED")+") b",
+			append(list.Args(), w.book)...)
+	}
 	query := headColumns + " FROM " + list.SQL() + ` JOIN prm_ledger_balances b ON b.owner = x.owner AND b.unit = x.unit
 		WHERE b.book = ? AND b.state = 'held' AND b.lot = 0 ORDER BY b.id`
-	if w.how != looking {
-		query += w.tx.Lock(strength)
+	if w.how == waiting {
+		query += w.tx.Lock("UPDATE OF b")
 	}
-	err = w.tx.Scan(engine, keep(&rows), query, append(list.Args(), w.book)...)
-	return rows, err
+	return w.tx.Later(engine, keep(into), query, append(list.Args(), w.book)...)
 }
 
 // keep collects the rows of headColumns.

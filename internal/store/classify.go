@@ -88,13 +88,16 @@ func bySQLState(err error) error {
 		return errUnusable
 	case state == "22021", state == "22P05":
 		return errText
-	case state == "40001", state == "40P01", state == "55P03":
+	case state == "40001", state == "40P01", state == "55P03", state == unsureState:
 		return ErrAgain
 	case len(state) == 5 && (state[:2] == "08" || state[:3] == "57P"):
 		return errGone
 	}
 	return errBroken
 }
+
+// unsureState is a division by zero, by which a statement fails that has not done what it should; see [Tx.Sure].
+const unsureState = "22012"
 
 // refusedState is the SQLSTATE that the append-only triggers of the PostgreSQL schema raise.
 const refusedState = "PRM01"

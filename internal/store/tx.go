@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -17,11 +16,14 @@ import (
 // Tx is one transaction, or in a host's transaction one savepoint, or one read. It belongs to one goroutine.
 type Tx struct {
 	ctx    context.Context
-	db     *gorm.DB
+	pool   gorm.ConnPool
+	db     *gorm.DB // made when it is needed
+	handle *handle
 	engine dialect
 	cfg    Config
 	now    Micros
 	writes bool
+	sure   bool    // what has been put off may go together with the commit
 	host   *hostTx // nil outside a host's transaction
 }
 
@@ -44,7 +46,7 @@ func InTx(ctx context.Context, d *DB, fn func(*Tx) error) error {
 	for try := 1; ; try++ {
 		err := d.once(ctx, fn)
 		switch {
-		case err == nil || !Again(err):
+		case err == nil || errors.Is(err, ErrOutcomeUnknown) || !Again(err):
 			return d.report(ctx, err)
 		case !d.engine.postgres && time.Since(begun) > d.cfg.ConnWait: // each try has already waited for the busy timeout
 			return errLocked
@@ -160,7 +162,12 @@ func (h *handle) in(ctx context.Context, fn func(*Tx) error) error {
 			s.rollback(ctx)
 		}
 	}()
-	if err := fn(h.tx(ctx, s, true)); err != nil {
+	tx := h.tx(ctx, s, true)
+	err = fn(tx)
+	if err == nil && !tx.sure {
+		err = tx.Flush()
+	}
+	if err != nil {
 		if err = classify(err); errors.Is(err, errUnusable) { // ours is neither: the server has become a standby
 			err = &classified{errGone, err}
 		}
@@ -178,7 +185,7 @@ func (h *handle) in(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (h *handle) tx(ctx context.Context, pool gorm.ConnPool, writes bool) *Tx {
-	return &Tx{ctx: ctx, db: h.on(ctx, pool), engine: h.engine, cfg: h.cfg, now: At(h.cfg.Clock()), writes: writes}
+	return &Tx{ctx: ctx, pool: pool, handle: h, engine: h.engine, cfg: h.cfg, now: At(h.cfg.Clock()), writes: writes}
 }
 
 // hostTx is the host's open transaction.
@@ -278,6 +285,14 @@ func inTransaction(db *gorm.DB) bool {
 	return ok
 }
 
+// orm is the statement builder over the transaction.
+func (t *Tx) orm() *gorm.DB {
+	if t.db == nil {
+		t.db = t.handle.on(t.ctx, t.pool)
+	}
+	return t.db
+}
+
 // Now is the transaction's one instant.
 func (t *Tx) Now() Micros { return t.now }
 
@@ -303,7 +318,9 @@ func (t *Tx) Lock(strength string) string {
 }
 
 // From begins a statement on table, limited to scope.
-func (t *Tx) From(scope Scope, table string) *gorm.DB { return scope.limit(t.db.Table(table), table) }
+func (t *Tx) From(scope Scope, table string) *gorm.DB {
+	return scope.limit(t.orm().Table(table), table)
+}
 
 // Take reads the one row of q into dest, locked against writers if lock says so ([Tx.Lock] strength, or empty).
 func (t *Tx) Take(q *gorm.DB, dest any, lock string) error {
@@ -323,60 +340,13 @@ func (t *Tx) Count(q *gorm.DB) (int64, error) {
 	return n, classify(err)
 }
 
-// Query runs a whole statement for an engine, whose scope must be [Everything].
-func (t *Tx) Query(scope Scope, dest any, query string, args ...any) error {
-	if scope.kind != scopeEverything {
-		return errNoScope
-	}
-	// As GORM's Scan does it, without the recorder that Scan installs to render each statement with its values, for a log that is off.
-	db := t.db.Raw(query, args...)
-	rows, err := db.Rows()
-	if err != nil {
-		return classify(err)
-	}
-	defer func() { _ = rows.Close() }()
-	if rows.Next() {
-		err = db.ScanRows(rows, dest)
-	}
-	return classify(cmp.Or(err, rows.Err()))
-}
-
-// Scan runs a whole statement for an engine, like Query, and hands each row to next, which scans it: for the few statements that are too
-// frequent for GORM to find the fields of a struct each time.
-func (t *Tx) Scan(scope Scope, next func(Row) error, query string, args ...any) error {
-	if scope.kind != scopeEverything {
-		return errNoScope
-	}
-	rows, err := t.db.Raw(query, args...).Rows()
-	if err != nil {
-		return classify(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for err == nil && rows.Next() {
-		err = next(rows)
-	}
-	return classify(cmp.Or(err, rows.Err()))
-}
-
-// Row is a row to scan.
-type Row interface{ Scan(into ...any) error }
-
-// Exec is Query without rows; it returns how many it touched.
-func (t *Tx) Exec(scope Scope, query string, args ...any) (int64, error) {
-	if scope.kind != scopeEverything {
-		return 0, errNoScope
-	}
-	res := t.db.Exec(query, args...)
-	return res.RowsAffected, classify(res.Error)
-}
-
 // Insert adds row, a pointer to a struct whose TableName says where.
-func (t *Tx) Insert(row any) error { return classify(t.db.Create(row).Error) }
+func (t *Tx) Insert(row any) error { return classify(t.orm().Create(row).Error) }
 
 // InsertNew adds row unless a unique index already holds its place; false means it does. On PostgreSQL a duplicate caught any
 // other way would end the transaction.
 func (t *Tx) InsertNew(row any) (bool, error) {
-	res := t.db.Clauses(clause.OnConflict{DoNothing: true}).Create(row)
+	res := t.orm().Clauses(clause.OnConflict{DoNothing: true}).Create(row)
 	return res.RowsAffected == 1, classify(res.Error)
 }
 

@@ -103,3 +103,18 @@ CREATE TABLE prm_license_requests (
 );
 CREATE INDEX prm_license_requests_by_age ON prm_license_requests (created_at, id);
 CREATE INDEX prm_license_requests_by_partner ON prm_license_requests (partner_id, created_at, id);
+
+-- The number that every change of what a decision rests on raises, before it commits and while it holds its gate alone: what was read behind
+-- that gate at the same number still holds. Not the last use of a session, which decides nothing until it is old.
+CREATE SEQUENCE prm_facts;
+CREATE FUNCTION prm_facts_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM nextval(CAST(format('%I.prm_facts', TG_TABLE_SCHEMA) AS regclass));
+  RETURN NULL;
+END $$;
+CREATE TRIGGER prm_partners_facts AFTER UPDATE OR DELETE ON prm_partners FOR EACH STATEMENT EXECUTE FUNCTION prm_facts_changed();
+CREATE TRIGGER prm_accounts_facts AFTER UPDATE OR DELETE ON prm_accounts FOR EACH STATEMENT EXECUTE FUNCTION prm_facts_changed();
+CREATE TRIGGER prm_identities_facts AFTER UPDATE OR DELETE ON prm_identities FOR EACH STATEMENT EXECUTE FUNCTION prm_facts_changed();
+CREATE TRIGGER prm_users_facts AFTER UPDATE OR DELETE ON prm_users FOR EACH STATEMENT EXECUTE FUNCTION prm_facts_changed();
+CREATE TRIGGER prm_sessions_facts AFTER DELETE OR UPDATE OF token_hash, identity_id, partner_id, user_id, account_id, active_id, identity_epoch, partner_epoch,
+  account_epoch, ends_at ON prm_sessions FOR EACH STATEMENT EXECUTE FUNCTION prm_facts_changed();

@@ -125,3 +125,22 @@ CREATE TABLE prm_license_requests (
 );
 CREATE INDEX prm_license_requests_by_age ON prm_license_requests (created_at, id);
 CREATE INDEX prm_license_requests_by_partner ON prm_license_requests (partner_id, created_at, id);
+
+-- The number that every change of what a decision rests on raises: what was read at the same number still holds. Not the last use of a
+-- session, which decides nothing until it is old.
+CREATE TABLE prm_facts (
+  one    INTEGER PRIMARY KEY CHECK (one = 1),
+  number BIGINT NOT NULL
+);
+INSERT INTO prm_facts (one, number) VALUES (1, 0);
+CREATE TRIGGER prm_partners_facts_update AFTER UPDATE ON prm_partners BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_partners_facts_delete AFTER DELETE ON prm_partners BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_accounts_facts_update AFTER UPDATE ON prm_accounts BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_accounts_facts_delete AFTER DELETE ON prm_accounts BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_identities_facts_update AFTER UPDATE ON prm_identities BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_identities_facts_delete AFTER DELETE ON prm_identities BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_users_facts_update AFTER UPDATE ON prm_users BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_users_facts_delete AFTER DELETE ON prm_users BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_sessions_facts_update AFTER UPDATE OF token_hash, identity_id, partner_id, user_id, account_id, active_id, identity_epoch, partner_epoch,
+  account_epoch, ends_at ON prm_sessions BEGIN UPDATE prm_facts SET number = number + 1; END;
+CREATE TRIGGER prm_sessions_facts_delete AFTER DELETE ON prm_sessions BEGIN UPDATE prm_facts SET number = number + 1; END;
