@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/partnerkit/partnerkit/internal/dbtest"
 	"github.com/partnerkit/partnerkit/partner"
@@ -128,10 +129,29 @@ func access(s settings) measure {
 		if err != nil {
 			return nil, err
 		}
+		if err := t.acquaint(ctx, list); err != nil {
+			return nil, errors.Join(err, floor.close())
+		}
 		floor.call = asking(callers, list, floor.ask)
 		return []target{floor.target, {ours: true, call: asking(callers, list, t.mayAct)}}, nil
 	}
 	return m
+}
+
+// acquaint asks each question twice, a second apart, so that the figures are of a service that has been up for a while: it has seen the rows
+// that its decisions rest on.
+func (t *tree) acquaint(ctx context.Context, list []question) error {
+	for range 2 {
+		err := atOnce(len(list), func(i int) error {
+			_, err := t.mayAct(ctx, list[i])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		<-time.After(1100 * time.Millisecond)
+	}
+	return nil
 }
 
 // askable is a floor that answers questions.

@@ -42,11 +42,29 @@ func newAssignWorld(ctx context.Context, h *host, callers, partners, projects, s
 	if err := stock(ctx, w.sdk); err != nil {
 		return w, err
 	}
-	if w.start, err = w.transfers(); err != nil {
+	if w.sessions, err = w.logins(ctx, names, sessions); err != nil {
 		return w, err
 	}
-	w.sessions, err = w.logins(ctx, names, sessions)
+	w.start, err = w.transfers()
 	return w, err
+}
+
+// acquaint moves one unit to each project and by each session, so that the figures are of a service that has been up for a while: it has seen
+// the rows that its decisions rest on.
+func (w *assignWorld) acquaint(ctx context.Context) error {
+	each := len(w.sessions) / len(w.orgs)
+	err := atOnce(len(w.orgs)*len(w.orgs[0].projects), func(i int) error {
+		o, n := i/len(w.orgs[0].projects), i%len(w.orgs[0].projects)
+		by := n % each
+		if by == n { // it may work there
+			by = (n + 1) % each
+		}
+		return w.assign(ctx, w.sessions[o*each+by], w.orgs[o].projects[n])
+	})
+	if err == nil {
+		w.start, err = w.transfers()
+	}
+	return err
 }
 
 // assign moves one unit from where session works to a project, under a fresh key.
@@ -78,7 +96,7 @@ func floorOf(s settings) string {
 }
 
 const includes = `ours is seats.Assign of one unit with a key: session and access decision held against blocks, both running balances, history
-with unique key, audit row, one commit. `
+with unique key, audit row, one commit; each project and session has been seen before. `
 
 const leavesOut = ` moves one unit between two balances and inserts a history row with a unique key, one commit; nothing else.`
 
@@ -99,6 +117,9 @@ func assignHot(s settings) measure {
 			return list, err
 		}
 		w, err := newAssignWorld(ctx, h, callers, 1, h.sizes.projects, min(callers, 64))
+		if err == nil {
+			err = w.acquaint(ctx)
+		}
 		if err != nil {
 			return list, err
 		}
@@ -135,6 +156,9 @@ func assignSpread(s settings) measure {
 		err = atOnce(len(w.sessions), func(i int) error { // session j of a partner works in its project j
 			return w.reg.Access.SwitchTo(partner.WithSession(ctx, w.sessions[i]), w.orgs[i/each].projects[i%each])
 		})
+		if err == nil {
+			err = w.acquaint(ctx)
+		}
 		chance := dice(callers)
 		return append(list, w.ours(func(ctx context.Context, caller int) error {
 			i := chance[caller].IntN(len(w.sessions))

@@ -22,6 +22,9 @@ func batch50(s settings) measure {
 			return list, err
 		}
 		w, err := newAssignWorld(ctx, h, callers, 1, h.sizes.projects, callers)
+		if err == nil {
+			err = w.acquaint(ctx)
+		}
 		if err != nil {
 			return list, err
 		}
