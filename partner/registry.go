@@ -73,7 +73,7 @@ type shared struct {
 // newTurn is a key that no other Registry has.
 func newTurn() int64 {
 	var b [8]byte
-	_, _ = rand.Read(b[:])                      // it never fails: it ends the program instead
+	_, _ = rand.Read(b[:]) // it never fails: it ends the program instead
 	return int64(binary.BigEndian.Uint64(b[:]))
 }
 
