@@ -197,6 +197,22 @@ func ExampleAccess_Explain() {
 	// right: this is for the vendor
 }
 
+func ExampleAccess_View() {
+	_, reg, done := fresh()
+	defer done()
+	_, me := acme(reg)
+	a := office(reg, me)
+	view, err := reg.Access.View(me) // once for a page
+	check(err)
+	for _, button := range []string{"project.edit", "project.close", "project.suspend"} {
+		fmt.Println(button, view.May(me, button, string(a.ID)) == nil)
+	}
+	// Output:
+	// project.edit true
+	// project.close true
+	// project.suspend false
+}
+
 func ExampleAccounts_Close() {
 	_, reg, done := fresh()
 	defer done()

@@ -30,7 +30,7 @@ type Reason struct{ Code, Text string }
 func (d *Access) Explain(ctx context.Context, action, target string) (dec Decision, err error) {
 	defer wrap(&err, "explain")
 	if _, known := rules[action]; !known {
-		return dec, &ValidationError{Fields: []FieldError{{Path: "action", Code: "unknown_code", Message: "no such action", Err: ErrUnknownCode}}}
+		return dec, unknownAction()
 	}
 	a, err := actorOf(ctx)
 	if err != nil {

@@ -183,6 +183,9 @@ func (x *explaining) compare(who string, ctx context.Context, action, target str
 	x.t.Helper()
 	dec, err := x.reg.Access.Explain(ctx, action, target)
 	x.must(err)
+	if may := x.may(ctx, action, target); dec.Allowed != (may == nil) {
+		x.t.Errorf("%s on %q by %s: Explain says %v %v, a View %v", action, target, who, dec.Allowed, dec.Reasons, may)
+	}
 	var answer error
 	if err := x.inHost(errRollBack, func(_ *gorm.DB, r rooms) error { answer = a.call(x, r, ctx, target); return nil }); !errors.Is(err, errRollBack) {
 		x.t.Fatal(err)
@@ -193,6 +196,15 @@ func (x *explaining) compare(who string, ctx context.Context, action, target str
 	if len(dec.Reasons) == 0 || dec.Allowed == refusedAccess(answer) {
 		x.t.Errorf("%s on %q by %s: Explain says %v %v, the call answered %v", action, target, who, dec.Allowed, dec.Reasons, answer)
 	}
+}
+
+// may is what a View says, or that there is none.
+func (x *explaining) may(ctx context.Context, action, target string) error {
+	v, err := x.reg.Access.View(ctx)
+	if err != nil {
+		return err
+	}
+	return v.May(context.Background(), action, target)
 }
 
 // randomWorld makes a tree of partners with projects, logs everybody in, and then does things to some of them.

@@ -128,6 +128,13 @@ func (k *known) recall(list []facts) (stamp, []bool) {
 	return k.at, found
 }
 
+// asOf fills in facts from memory, if that has them as they were at a number or later.
+func (k *known) asOf(at stamp, f *facts) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.sessions != nil && k.at.server == at.server && k.at.number >= at.number && k.complete(f) && !f.stale()
+}
+
 // learn remembers rows that were read at a number, behind their gates, in a transaction whose commit is durable: no crash can give that
 // number out again.
 func (k *known) learn(at stamp, rows *picture) {

@@ -114,11 +114,12 @@ type verdict struct {
 	err     error
 	state   bool
 	reasons []Reason
+	quiet   bool // nobody asks for them
 }
 
 // take adds a step; true if it ends the decision.
 func (v *verdict) take(s step) bool {
-	if s.text != "" {
+	if s.text != "" && !v.quiet {
 		v.reasons = append(v.reasons, Reason{s.code, s.text})
 	}
 	v.err = s.err
@@ -129,20 +130,24 @@ func (v *verdict) take(s step) bool {
 // it, and [facts.scope] makes the SQL's predicate from the same facts.
 func decide(f *facts, action string) verdict {
 	var v verdict
+	v.decide(f, action)
+	return v
+}
+
+func (v *verdict) decide(f *facts, action string) {
 	r, known := rules[action]
 	if !known {
 		v.take(no(ErrUnknownCode, "action", "no such action"))
-		return v
+		return
 	}
 	if v.take(f.alive()) || v.take(f.visible(&r)) || v.take(f.right(&r)) {
-		return v
+		return
 	}
 	v.state = true
-	if v.take(f.partnerState(action, &r)) || v.take(f.accountState(&r)) {
-		return v
+	if v.take(f.partnerState(action, &r)) || v.take(f.accountState(&r)) || v.quiet {
+		return
 	}
 	v.take(ok("allowed", action+" is allowed"))
-	return v
 }
 
 // alive judges the session: blocks first, because a blocked caller is told so; then whether the session outlived what ended it.

@@ -1,0 +1,60 @@
+package partner
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// View answers questions about one caller by how things were when it was made, or later: for a page that asks about each of its buttons. Made by
+// [Access.View], it is good for one request: what is blocked or closed afterwards it may still allow, which the calls themselves never do.
+// It is safe for concurrent use.
+type View struct {
+	reg   *Registry
+	actor actor
+	at    stamp
+}
+
+// View asks once how things are. [ErrForbidden] without a live session, *[BlockedError] if its principal is blocked; the vendor has a View,
+// too. Inside a host transaction each question is a statement.
+func (d *Access) View(ctx context.Context) (v *View, err error) {
+	defer wrap(&err, "view")
+	v = &View{reg: d.reg}
+	if v.actor, err = actorOf(ctx); err != nil {
+		return nil, err
+	}
+	if v.actor.host == "" {
+		err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(tx *store.Tx, _ *Standing) error {
+			return cmp.Or(v.at.read(tx), tx.Flush())
+		})
+	} else {
+		err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error { return cmp.Or(v.at.read(tx), tx.Flush()) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// May tells whether the caller may do action on target, both as in [Access.Explain]: nil, or the error that the call would answer. It asks the
+// database only about what this process has not seen lately.
+func (v *View) May(ctx context.Context, action, target string) (err error) {
+	r, known := rules[action]
+	if !known {
+		return unknownAction()
+	}
+	f := facts{now: store.Now(v.reg.db), limits: v.reg.opts.Session, actor: v.actor, target: target, active: target == "" && r.active}
+	if !store.Joined(v.reg.db) && v.reg.known.asOf(v.at, &f) {
+		found := verdict{quiet: true}
+		found.decide(&f, action)
+		return found.err
+	}
+	defer wrap(&err, "may %s", action)
+	ctx = context.WithValue(ctx, actorKey{}, v.actor)
+	return v.reg.Read(ctx, Ask{Action: action, Target: target}, func(*store.Tx, *Standing) error { return nil })
+}
+
+func unknownAction() error {
+	return &ValidationError{Fields: []FieldError{{Path: "action", Code: "unknown_code", Message: "no such action", Err: ErrUnknownCode}}}
+}
