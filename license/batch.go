@@ -59,7 +59,9 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 		err = refused(results, allOrNone)
 	case l.share(ctx, lines, calls, allOrNone, &err):
 		for i, m := range lines {
-			results[i] = Result{m.answer, m.err}
+			if err == nil { // or others may still be at it
+				results[i] = Result{m.answer, m.err}
+			}
 		}
 	default:
 		err = l.reg.WriteAll(ctx, calls, false, partner.Doing(func(tx *store.Tx, verdicts []partner.Verdict) error {

@@ -113,7 +113,7 @@ func (c *commit) Do(tx *store.Tx, verdicts []partner.Verdict) error {
 	for k, o := range result.Outcomes {
 		m := c.moves[c.of[k]]
 		switch j := c.jobs[c.job[c.of[k]]]; {
-		case j.list && (o.Busy || o.Err != nil && j.allOrNone):
+		case j.list && (o.Busy || j.allOrNone && (o.Err != nil || m.mismatch(verdicts[c.of[k]].Standing, o.Transfer) != nil)):
 			return errNotShared // what it has taken would have to be given back
 		case o.Err == nil && !o.Busy && !o.Transfer.Replayed:
 			deeds = append(deeds, partner.Deed{Standing: verdicts[c.of[k]].Standing, Kind: m.event(), Target: m.about(c.postings[k].From, c.postings[k].To),

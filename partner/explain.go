@@ -48,7 +48,7 @@ func (d *Access) Explain(ctx context.Context, action, target string) (dec Decisi
 	}
 	v := decide(&f, action)
 	if f.alive().err == nil {
-		d.reg.used(ctx, &Standing{facts: f, reg: d.reg})
+		d.reg.used(ctx, &Standing{facts: &f, reg: d.reg})
 	}
 	if strange {
 		d.reg.study(ctx, ask)

@@ -75,10 +75,11 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 		if err != nil {
 			return err
 		}
-		st := &Standing{reg: d.reg}
-		if st.facts, err = d.reg.readFacts(tx, actor{token: row.TokenHash}, Ask{}, holding); err != nil {
+		f, err := d.reg.readFacts(tx, actor{token: row.TokenHash}, Ask{}, holding)
+		if err != nil {
 			return err
 		}
+		st := &Standing{facts: &f, reg: d.reg}
 		if barred = st.barred(); barred != nil {
 			_, err := tx.Exec(decided, "DELETE FROM prm_sessions WHERE id = ?", row.ID)
 			return err

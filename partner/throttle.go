@@ -107,7 +107,7 @@ func (s *Standing) mayAskForNames(tx *store.Tx) error {
 	return err
 }
 
-func takenKey(f facts) string { return "t:" + digest(f.name()) }
+func takenKey(f *facts) string { return "t:" + digest(f.name()) }
 
 // countTaken counts how many log-in names a session has learnt to exist; past twenty an hour it learns no more. The vendor may know all.
 func (r *Registry) countTaken(ctx context.Context, found error) error {
@@ -120,7 +120,7 @@ func (r *Registry) countTaken(ctx context.Context, found error) error {
 		if err != nil {
 			return err
 		}
-		key := takenKey(f)
+		key := takenKey(&f)
 		if _, err := tx.InsertNew(&throttleRow{Key: key, NextAt: tx.Now().Add(time.Hour), UpdatedAt: tx.Now()}); err != nil {
 			return err
 		}

@@ -25,10 +25,9 @@ type Verdict struct {
 	Busy     bool
 }
 
-// Work is what a sibling room does for calls that were decided on together. Ahead, which may be nil, is told verdicts that memory gives before
-// any gate is passed, and may put off statements that lock and read. Either nothing but Busy has been added to them when Do is told, or
-// the transaction is undone and runs again without Ahead.
-// Done is told that the transaction has been committed.
+// Work is what a sibling room does for calls that were decided on together. Ahead is told the verdicts that memory gives, if it gives all of
+// them, before any gate has been passed; it may put off statements that lock and read. When Do is told the verdicts, some of those may
+// have become Busy; if memory was out of date, the transaction is undone and runs again, without Ahead. Done comes after the commit.
 type Work interface {
 	Ahead(*store.Tx, []Verdict) error
 	Do(*store.Tx, []Verdict) error
@@ -145,7 +144,7 @@ func (g *gathering) settle(i int) bool {
 // decide asks the one policy function about a call.
 func (g *gathering) decide(i int) {
 	v, f, ask := &g.verdicts[i], &g.facts[i], &g.calls[i].Ask
-	s, found := &Standing{facts: *f, reg: g.reg}, decide(f, ask.Action)
+	s, found := &Standing{facts: f, reg: g.reg}, decide(f, ask.Action)
 	switch {
 	case found.state && ask.Keyed:
 		s.state = found.err

@@ -12,7 +12,7 @@ import (
 // Standing is an allowed call: who acts, and what it acts on. It is for the sibling rooms and good for the transaction it was made
 // in; see [Registry.Write].
 type Standing struct {
-	facts
+	*facts
 	reg      *Registry
 	state    error
 	recorded bool // something was written down
@@ -105,7 +105,7 @@ func (r *Registry) enter(tx *store.Tx, ask Ask) (*Standing, error) {
 			return nil, err
 		}
 		s, err := r.allow(tx, ask)
-		if err != nil || passed.cover(tx, &s.facts, nil) {
+		if err != nil || passed.cover(tx, s.facts, nil) {
 			return s, err
 		}
 	}
@@ -214,7 +214,7 @@ func (r *Registry) decideOn(tx *store.Tx, ask Ask, how reading) (*Standing, erro
 
 // standing decides on a call.
 func (f *facts) standing(r *Registry, ask Ask) (*Standing, error) {
-	s, v := &Standing{facts: *f, reg: r}, decide(f, ask.Action)
+	s, v := &Standing{facts: f, reg: r}, decide(f, ask.Action)
 	if v.state && ask.Keyed {
 		s.state = v.err
 		return s, nil

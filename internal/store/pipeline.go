@@ -21,6 +21,7 @@ type statement struct {
 // a caller alone pays for the way there and back more than for the work.
 type pipelined struct {
 	conn  *sql.Conn
+	via   batcher // conn's driver, to be used while conn is held
 	queue []statement
 	sent  bool  // there may be a transaction on the server
 	begun bool  // there is
@@ -31,8 +32,9 @@ type pipelined struct {
 // batcher is the connection of a driver that has a pipeline; only pgx has one, and it is found by its methods, so that a host of another
 // database never links it: Conn, whose result has SendBatch(ctx, *Batch), whose Batch has Queue(query, args…), whose results Query and Exec.
 type batcher struct {
-	send  reflect.Value
-	batch reflect.Type
+	send               reflect.Value
+	batch              reflect.Type
+	queue, query, exec int // which methods they are
 }
 
 func batcherOf(driverConn any) (b batcher, ok bool) {
@@ -59,6 +61,7 @@ func batcherOf(driverConn any) (b batcher, ok bool) {
 	}
 	query, asks := results.MethodByName("Query")
 	exec, does := results.MethodByName("Exec")
+	b.queue, b.query, b.exec = queue.Index, query.Index, exec.Index
 	return b, asks && does && gives[rowsOf](query.Type) && gives[tagOf](exec.Type) && results.Implements(reflect.TypeFor[interface{ Close() error }]())
 }
 
@@ -88,7 +91,7 @@ type nextError struct{ error }
 // run sends statements and reads all their answers; answered is how many of them there were before an error.
 func (b batcher) run(ctx context.Context, list []statement) (answered int, err error) {
 	batch := reflect.New(b.batch)
-	queue := batch.MethodByName("Queue")
+	queue := batch.Method(b.queue)
 	for _, s := range list {
 		queue.CallSlice([]reflect.Value{reflect.ValueOf(s.query), reflect.ValueOf(s.args)})
 	}
@@ -97,7 +100,7 @@ func (b batcher) run(ctx context.Context, list []statement) (answered int, err e
 		closer, _ := results.Interface().(interface{ Close() error })
 		err = cmp.Or(err, closer.Close())
 	}()
-	query, exec := results.MethodByName("Query"), results.MethodByName("Exec")
+	query, exec := results.Method(b.query), results.Method(b.exec)
 	for _, s := range list {
 		if s.next != nil {
 			err = readRows(query, s.next)
@@ -151,11 +154,11 @@ func readTag(exec reflect.Value, s statement) error {
 
 // newPipelined begins a transaction on conn, if its driver can: nothing is sent yet.
 func newPipelined(conn *sql.Conn) (session, bool) {
-	can := false
-	if err := conn.Raw(func(driverConn any) error { _, can = batcherOf(driverConn); return nil }); err != nil || !can {
+	can, via := false, batcher{}
+	if err := conn.Raw(func(driverConn any) error { via, can = batcherOf(driverConn); return nil }); err != nil || !can {
 		return nil, false
 	}
-	return &pipelined{conn: conn, queue: []statement{{query: "begin isolation level read committed"}}}, true
+	return &pipelined{conn: conn, via: via, queue: []statement{{query: "begin isolation level read committed"}}}, true
 }
 
 // later puts a statement off until the next one that is waited for.
@@ -183,13 +186,9 @@ func (s *pipelined) flush(ctx context.Context) error {
 	s.sent, s.busy = true, true
 	defer func() { s.busy = false }()
 	var failed error
-	err := s.conn.Raw(func(driverConn any) error {
-		b, ok := batcherOf(driverConn)
-		if !ok {
-			return errBroken
-		}
+	err := s.conn.Raw(func(any) error {
 		answered := 0
-		answered, failed = b.run(ctx, list)
+		answered, failed = s.via.run(ctx, list)
 		s.begun = s.begun || answered > 0
 		return nil
 	})
