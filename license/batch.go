@@ -70,8 +70,10 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 	}
 	for i := range results {
 		results[i].Err = translate(results[i].Err)
-		if err != nil {
+		if err != nil || results[i].Err != nil {
 			results[i].Transfer = Transfer{}
+		}
+		if err != nil {
 			if errors.Is(err, partner.ErrOutcomeUnknown) {
 				results[i] = Result{Transfer: Transfer{Key: lines[i].key}, Err: err}
 			}

@@ -1,8 +1,8 @@
 package license
 
 import (
-	"cmp"
 	"errors"
+	"slices"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -127,10 +127,23 @@ func (c *commit) Do(tx *store.Tx, verdicts []partner.Verdict) error {
 		c.ready()
 	}
 	c.verdicts, c.result = verdicts, result
-	if err := c.refusals(tx); err != nil || c.batch.Sure() {
+	if c.batch.Sure() && !slices.ContainsFunc(result.Outcomes, asksAgain) {
+		return c.refusals(tx)
+	}
+	if err := c.batch.Written(result); err != nil {
 		return err
 	}
-	return cmp.Or(c.batch.Written(result), partner.Happened(tx, result.Notes))
+	if err := partner.Happened(tx, result.Notes); err != nil {
+		return err
+	}
+	return c.refusals(tx)
+}
+
+// asksAgain tells whether the database has to say more about a refusal. What is put off is then written first: or an error of its own would
+// be taken for an answer to the question.
+func asksAgain(o ledger.Outcome) bool {
+	var short *ledger.Short
+	return errors.As(o.Err, &short) && short.Available == 0
 }
 
 // refusals answers the moves that were not made.

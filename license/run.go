@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/ledger"
@@ -134,6 +135,9 @@ func (l *Ledger) together(ctx context.Context, jobs []*job, wait bool, ready fun
 	} else if n := l.repeats.Load(); !c.unseen && n > 0 {
 		l.repeats.CompareAndSwap(n, n-1)
 	}
+	if errors.Is(err, errNotShared) {
+		return l.withoutLists(ctx, jobs, wait, ready)
+	}
 	errs := make([]error, len(jobs))
 	for i := range errs {
 		switch {
@@ -144,6 +148,25 @@ func (l *Ledger) together(ctx context.Context, jobs []*job, wait bool, ready fun
 		default:
 			errs[i] = store.ErrAlone // nothing of it was committed
 		}
+	}
+	return errs
+}
+
+// withoutLists is together for the jobs that are no lists, which are left alone: the others must not wait because of them, each by itself.
+func (l *Ledger) withoutLists(ctx context.Context, jobs []*job, wait bool, ready func()) []error {
+	errs := slices.Repeat([]error{store.ErrAlone}, len(jobs))
+	var rest []*job
+	var of []int
+	for i, j := range jobs {
+		if !j.list {
+			rest, of = append(rest, j), append(of, i)
+		}
+	}
+	if len(rest) == 0 {
+		return errs
+	}
+	for i, err := range l.together(ctx, rest, wait, ready) {
+		errs[of[i]] = err
 	}
 	return errs
 }

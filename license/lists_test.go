@@ -1,0 +1,184 @@
+package license_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/partnerkit/partnerkit/internal/dbtest"
+	"github.com/partnerkit/partnerkit/license"
+	"github.com/partnerkit/partnerkit/partner"
+)
+
+// TestBEY13_AllOrNoneOfARepetitionFromElsewhere: a line that repeats a move of another place is refused, and with it the others.
+func TestBEY13_AllOrNoneOfARepetitionFromElsewhere(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.partner("acme")
+		w.define("seat")
+		w.grant(a.ID, "seat", 20)
+		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		w.assign(a.me, one, "seat", 8)
+		w.assign(a.me, two, "seat", 3, license.Key("k"))
+		there := w.login("acme")
+		w.must(w.reg.Access.SwitchTo(there, one))
+		lines := []license.Move{{To: two, SKU: "seat", Quantity: 2}, {To: two, SKU: "seat", Quantity: 3, Key: "k"}}
+		for range 2 { // the second time everything about them is known
+			events := w.events()
+			results, err := w.seats.AssignAll(there, lines, true)
+			w.is(err, partner.ErrIdempotencyMismatch)
+			if !strings.Contains(err.Error(), "line 2:") || results[0].Transfer.ID != 0 || results[1].Transfer.ID != 0 || w.events() != events {
+				t.Errorf("%v: %+v, and %d events", err, results, w.events()-events)
+			}
+			w.has(one, "seat", 8)
+			w.has(two, "seat", 3)
+		}
+		results, err := w.seats.AssignAll(there, lines, false)
+		w.must(err)
+		w.is(results[1].Err, partner.ErrIdempotencyMismatch)
+		if results[0].Err != nil || results[1].Transfer.ID != 0 {
+			t.Errorf("each for itself: %+v", results)
+		}
+		w.has(one, "seat", 6)
+		w.has(two, "seat", 5)
+		w.sound()
+	})
+}
+
+// TestBEY13_ALostListNamesItsKeys: callers of lists give up at any moment of a shared commit.
+func TestBEY13_ALostListNamesItsKeys(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.partner("acme")
+		w.define("seat")
+		w.grant(a.ID, "seat", 100_000)
+		to := w.project(a.me, "one")
+		w.assign(a.me, to, "seat", 1)
+		var accepted, lost, given atomic.Int64
+		for i, err := range together(24, func(i int) error {
+			for n := range 10 {
+				ctx, cancel := context.WithTimeout(a.me, time.Duration(i+n)*500*time.Microsecond)
+				lines := []license.Move{{To: to, SKU: "seat", Quantity: 1}, {To: to, SKU: "seat", Quantity: 200_000}, {To: to, SKU: "seat", Quantity: 1}}
+				results, err := w.seats.AssignAll(ctx, lines, false)
+				cancel()
+				switch {
+				case err == nil:
+					accepted.Add(2)
+					if results[0].Err != nil || !errors.Is(results[1].Err, license.ErrInsufficient) || results[2].Err != nil {
+						return errors.New("a line has another's answer")
+					}
+					continue
+				case !errors.Is(err, partner.ErrOutcomeUnknown):
+					if given.Add(1); results[0].Transfer.Key != "" || !errors.Is(err, partner.ErrUnavailable) {
+						return err
+					}
+					continue
+				}
+				lost.Add(1)
+				for k := range results {
+					if lines[k].Key = results[k].Transfer.Key; lines[k].Key == "" || !errors.Is(results[k].Err, partner.ErrOutcomeUnknown) {
+						return errors.New("a lost line without its key")
+					}
+				}
+				again, err := w.seats.AssignAll(a.me, lines, false)
+				if err != nil || again[0].Err != nil || !errors.Is(again[1].Err, license.ErrInsufficient) || again[2].Err != nil {
+					return errors.Join(err, again[0].Err, again[2].Err)
+				}
+				accepted.Add(2)
+				twice, err := w.seats.Assign(a.me, to, "seat", 1, license.Key(lines[2].Key))
+				if err != nil || twice.ID != again[2].Transfer.ID || !twice.Replayed {
+					return errors.Join(err, errors.New("a repetition is another move"))
+				}
+			}
+			return nil
+		}) {
+			if err != nil {
+				t.Errorf("caller %d: %v", i, err)
+			}
+		}
+		t.Logf("%d accepted, %d lists lost, %d given up before", accepted.Load(), lost.Load(), given.Load())
+		w.has(to, "seat", 1+accepted.Load())
+		if n := w.rows("SELECT count(*) FROM prm_events WHERE kind = 'license.assigned'"); n != 1+accepted.Load() {
+			t.Errorf("%d events of %d moves", n, 1+accepted.Load())
+		}
+		w.sound()
+	})
+}
+
+// TestBEY13_ARepetitionBesideARefusal: a commit that takes a used key for new asks the database more before it knows.
+func TestBEY13_ARepetitionBesideARefusal(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.partner("acme")
+		w.define("seat")
+		w.define("box")
+		w.grant(a.ID, "seat", 5)
+		w.grant(a.ID, "box", 50)
+		one := w.project(a.me, "one")
+		w.assign(a.me, one, "seat", 5) // the pool has none
+		first := w.assign(a.me, one, "box", 2, license.Key("k"))
+		for n := range 3 {
+			another := license.New(w.reg) // which has met no repetition yet
+			results, err := another.AssignAll(a.me, []license.Move{{To: one, SKU: "box", Quantity: 2, Key: "k"}, {To: one, SKU: "seat", Quantity: 1}}, false)
+			if err != nil {
+				t.Fatalf("time %d: %v", n, err)
+			}
+			w.must(results[0].Err)
+			w.is(results[1].Err, license.ErrInsufficient)
+			if !results[0].Transfer.Replayed || results[0].Transfer.ID != first.ID {
+				t.Errorf("time %d: %+v", n, results)
+			}
+		}
+		w.has(one, "box", 2)
+		w.sound()
+	})
+}
+
+// TestBEY01_AListOfAHeldPoolHoldsNobodyElse: a host's transaction holds a pool. A list and singles of it wait; callers of other pools don't.
+func TestBEY01_AListOfAHeldPoolHoldsNobodyElse(t *testing.T) {
+	w := newWorld(t, dbtest.New(t, dbtest.Postgres))
+	pool, err := w.db.DB.DB()
+	w.must(err)
+	pool.SetMaxOpenConns(8)
+	w.define("seat")
+	a, b := w.partner("acme"), w.partner("bolt")
+	one, two := w.project(a.me, "one"), w.project(b.me, "two")
+	w.grant(a.ID, "seat", 1000)
+	w.grant(b.ID, "seat", 1000)
+	w.assign(a.me, one, "seat", 1)
+	w.assign(b.me, two, "seat", 1)
+	tx := w.db.Begin()
+	w.must(tx.Error)
+	_, err = license.New(w.reg.In(tx)).Assign(a.me, one, "seat", 100)
+	w.must(err)
+	held := make(chan error)
+	const singles = 24
+	for i := range singles {
+		go func() {
+			var err error
+			if i == 12 {
+				_, err = w.seats.AssignAll(a.me, []license.Move{{To: one, SKU: "seat", Quantity: 1}}, false)
+			} else {
+				_, err = w.seats.Assign(a.me, one, "seat", 1)
+			}
+			held <- err
+		}()
+	}
+	ctx, cancel := context.WithTimeout(b.me, 5*time.Second)
+	defer cancel()
+	for range 40 {
+		_, err := w.seats.Assign(ctx, two, "seat", 1)
+		if err != nil {
+			t.Errorf("a caller of another pool: %v", err)
+			break
+		}
+	}
+	w.must(tx.Commit().Error)
+	for range singles {
+		if err := <-held; err != nil {
+			t.Errorf("a caller of the held pool: %v", err)
+		}
+	}
+	w.has(one, "seat", 101+singles)
+	w.sound()
+}
