@@ -1,12 +1,10 @@
 package license_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,9 +240,6 @@ func shopping(t *testing.T, w *world, seed uint64, disturb func(w *world, shops 
 	}
 	for _, s := range shops {
 		s.linear(t, shelfModel)
-		if t.Failed() {
-			s.explain(t)
-		}
 		for _, op := range s.ops {
 			out, _ := op.Output.(string)
 			for part := range strings.SplitSeq(out, ", ") {
@@ -256,9 +251,9 @@ func shopping(t *testing.T, w *world, seed uint64, disturb func(w *world, shops 
 			}
 		}
 	}
-	for _, k := range []string{"moved", "again", "mismatch", "short", "quota", "unknown", "range"} {
+	for _, k := range []string{"moved", "again", "mismatch", "short", "range"} {
 		if answers[k] == 0 {
-			t.Logf("no answer was %s: %v", k, answers)
+			t.Errorf("no answer was %s: the test has lost its teeth", k)
 		}
 	}
 	t.Log(answers)
@@ -268,7 +263,7 @@ func shopping(t *testing.T, w *world, seed uint64, disturb func(w *world, shops 
 // TestBEY13_ListsAndSinglesAreOfOneOrder: whatever lists and singles meet, one order of the calls explains every answer to every line.
 func TestBEY13_ListsAndSinglesAreOfOneOrder(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		for seed := range uint64(8) {
+		for seed := range uint64(3) {
 			w := w
 			if seed > 0 {
 				w = w.fresh()
@@ -315,10 +310,3 @@ func TestBEY13_ListsBesideASwitch(t *testing.T) {
 
 // fresh is another world on a database of the same kind.
 func (w *world) fresh() *world { return newWorld(w.t, dbtest.New(w.t, w.db.Kind)) }
-
-func (s *counter) explain(t *testing.T) {
-	slices.SortFunc(s.ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
-	for i, o := range s.ops {
-		t.Logf("%d %d-%d %s", i, o.Call/1000, o.Return/1000, shelfModel.DescribeOperation(o.Input, o.Output))
-	}
-}

@@ -182,3 +182,39 @@ func TestBEY01_AListOfAHeldPoolHoldsNobodyElse(t *testing.T) {
 	w.has(one, "seat", 101+singles)
 	w.sound()
 }
+
+// TestBEY13_ARepetitionThatWouldBeShort: whatever has become of the balance, a used key has its first answer, also from a ledger that takes
+// keys for new ones; in one list the second of a key is the repetition.
+func TestBEY13_ARepetitionThatWouldBeShort(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.partner("acme")
+		w.define("seat")
+		w.grant(a.ID, "seat", 5)
+		one := w.project(a.me, "one")
+		w.assign(a.me, one, "seat", 1)
+		lines := []license.Move{{To: one, SKU: "seat", Quantity: 3, Key: "k"}, {To: one, SKU: "seat", Quantity: 3, Key: "k"}, {To: one, SKU: "seat", Quantity: 4, Key: "k"}}
+		first, err := w.seats.AssignAll(a.me, lines, false)
+		w.must(err)
+		w.is(first[2].Err, partner.ErrIdempotencyMismatch)
+		if first[0].Transfer.Replayed || !first[1].Transfer.Replayed || first[1].Transfer.ID != first[0].Transfer.ID || first[0].Transfer.ID == 0 {
+			t.Errorf("at first %+v", first)
+		}
+		for _, all := range []bool{false, true} {
+			list, single := license.New(w.reg), license.New(w.reg)
+			again, err := list.AssignAll(a.me, lines[:2], all)
+			w.must(err)
+			tr, err := single.Assign(a.me, one, "seat", 3, license.Key("k"))
+			w.must(err)
+			for _, r := range append(again, license.Result{Transfer: tr}) {
+				if r.Err != nil || !r.Transfer.Replayed || r.Transfer.ID != first[0].Transfer.ID {
+					t.Errorf("again %+v", r)
+				}
+			}
+			results, err := license.New(w.reg).AssignAll(a.me, lines[2:], false)
+			w.must(err)
+			w.is(results[0].Err, partner.ErrIdempotencyMismatch)
+		}
+		w.has(one, "seat", 4)
+		w.whole()
+	})
+}

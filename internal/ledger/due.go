@@ -71,7 +71,9 @@ func (w *world) settle(a *account) error {
 	if err := w.fill(map[*account]bool{a: true}); err != nil {
 		return err
 	}
-	since := store.Micros(0)
+	// A unit can come back, by a correction, into a lot that has run out: that is due at a moment before what has happened since, and what
+	// became valid meanwhile counts for the seats.
+	since, moved := store.Micros(0), a.head.Recorded
 	for a.due(w.tx.Now()) {
 		at := a.head.Due
 		if err := w.voidLapsed(a, since, at); err != nil {
@@ -80,7 +82,8 @@ func (w *world) settle(a *account) error {
 		if err := w.expire(a, at); err != nil {
 			return err
 		}
-		if err := w.unseat(a, a.head.Seats-min(a.head.Seats, a.usable(at, false)), at); err != nil {
+		then := max(at, moved)
+		if err := w.unseat(a, a.head.Seats-min(a.head.Seats, a.usable(then, false)), then); err != nil {
 			return err
 		}
 		if err := w.schedule(a, at); err != nil {
