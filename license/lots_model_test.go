@@ -45,6 +45,7 @@ type done struct {
 // is judged by the clock first and written down before the next.
 type lotModel struct {
 	*world
+	*tally
 	me       context.Context
 	name     string
 	pool     *hoard
@@ -54,17 +55,18 @@ type lotModel struct {
 	done     []*done
 	base     time.Time
 	taken    map[int]bool // the minutes that something is due in
-	n, steps int
+	n        int
+	touched  []*hoard // by the step that was last, beside the pool
 }
 
 func newHoard(id partner.Holder) *hoard {
 	return &hoard{id: id, held: map[int64]int64{}, consumed: map[int64]int64{}, expired: map[int64]int64{}, limit: -1}
 }
 
-func newLotModel(t *rapid.T, w *world, run int) *lotModel {
+func newLotModel(t *rapid.T, w *world, y *tally) *lotModel {
 	own := *w
 	own.t = rapidTB{TB: w.t, rapid: t}
-	m := &lotModel{world: &own, name: fmt.Sprint("lots", run), lots: map[int64]partner.Period{}, taken: map[int]bool{}, base: w.clock.Now()}
+	m := &lotModel{world: &own, tally: y, name: fmt.Sprint("lots", y.worlds), lots: map[int64]partner.Period{}, taken: map[int]bool{}, base: w.clock.Now()}
 	s := m.partner(m.name)
 	m.me, m.pool = s.me, newHoard(s.ID)
 	for i := range 2 {
@@ -85,7 +87,17 @@ func (m *lotModel) soon(t *rapid.T) time.Time {
 
 func (m *lotModel) all() []*hoard { return append([]*hoard{m.pool}, m.projects...) }
 
-func (m *lotModel) pick(t *rapid.T) *hoard { return rapid.SampledFrom(m.projects).Draw(t, "project") }
+func (m *lotModel) pick(t *rapid.T) *hoard {
+	return m.touch(rapid.SampledFrom(m.projects).Draw(t, "project"))
+}
+
+// touch notes whose books a step may change.
+func (m *lotModel) touch(h *hoard) *hoard {
+	if !slices.Contains(m.touched, h) {
+		m.touched = append(m.touched, h)
+	}
+	return h
+}
 
 func (m *lotModel) over(lot int64, now time.Time) bool {
 	until := m.lots[lot].Until
@@ -213,6 +225,7 @@ func (m *lotModel) want(from, to *hoard, n int64, early bool) ([]license.Lot, er
 // answered compares; true if the call was done. ErrExpired is exact: where it is not wanted it must not be there.
 func (m *lotModel) answered(what string, got error, want error) bool {
 	m.t.Helper()
+	m.count(what, want)
 	if want == nil && got != nil || want != nil && (!errors.Is(got, want) || len(kindsOf(got)) != 1) ||
 		errors.Is(got, license.ErrExpired) != (want == license.ErrExpired) {
 		m.t.Fatalf("%s: %v, want %v", what, got, want)
@@ -266,7 +279,7 @@ func (m *lotModel) grant(t *rapid.T) {
 }
 
 func (m *lotModel) revoke(t *rapid.T) {
-	h, n := rapid.SampledFrom(m.all()).Draw(t, "holder"), few(t)
+	h, n := m.touch(rapid.SampledFrom(m.all()).Draw(t, "holder")), few(t)
 	list, want := m.want(h, nil, n, true)
 	tr, err := m.seats.Revoke(m.vendor, h.id, "seat", n)
 	if m.answered("revoke", err, want) {
@@ -277,7 +290,7 @@ func (m *lotModel) revoke(t *rapid.T) {
 
 // assign is from the pool or, for another project, from inside it; Explain must have said the same.
 func (m *lotModel) assign(t *rapid.T) {
-	from, to := rapid.SampledFrom(m.all()).Draw(t, "from"), m.pick(t)
+	from, to := m.touch(rapid.SampledFrom(m.all()).Draw(t, "from")), m.pick(t)
 	if from == to {
 		from = m.pool
 	}
@@ -293,6 +306,7 @@ func (m *lotModel) assignTo(t *rapid.T, from, to *hoard) {
 	m.in(from, func() {
 		dec, err := m.seats.Explain(m.me, to.id.(partner.AccountID), "seat", n)
 		m.must(err)
+		m.count("explain", want)
 		tr, err := again(m.me)
 		if dec.Allowed != (err == nil) {
 			m.t.Fatalf("explained %+v, answered %v", dec, err)
@@ -390,6 +404,7 @@ func (m *lotModel) finish(t *rapid.T) {
 	if rapid.Bool().Draw(t, "any") {
 		r = rapid.SampledFrom(m.apart).Draw(t, "reservation")
 	}
+	m.touch(r.of)
 	var want error
 	if !r.open {
 		want = license.ErrReservationDone

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/partnerkit/partnerkit/internal/dbtest"
 	"github.com/partnerkit/partnerkit/license"
 	"github.com/partnerkit/partnerkit/partner"
 	"pgregory.net/rapid"
@@ -43,6 +42,7 @@ func (m *lotModel) leave(t *rapid.T) {
 	}
 	s := rapid.SampledFrom(h.seats).Draw(t, "seat")
 	m.must(m.seats.Unseat(m.me, s.ID))
+	m.count("unseat", nil)
 	m.answered("unseat again", m.seats.Unseat(m.me, s.ID), partner.ErrNotFound)
 	h.seats = slices.DeleteFunc(h.seats, func(other license.Seat) bool { return other == s })
 }
@@ -50,6 +50,10 @@ func (m *lotModel) leave(t *rapid.T) {
 func (m *lotModel) limit(t *rapid.T) {
 	h := m.pick(t)
 	h.limit = rapid.Int64Range(-1, 25).Draw(t, "cap")
+	if m.long && h.limit >= 0 {
+		h.limit += total(h.consumed) // else a long world is one of full projects
+	}
+	m.count("cap", nil)
 	m.must(m.seats.Cap(m.vendor, h.id.(partner.AccountID), "seat", h.limit))
 	m.pass(m.clock.Now())
 }
@@ -78,6 +82,7 @@ func (m *lotModel) shrink(t *rapid.T) {
 	list, _ := m.choose(h, has-n, false, now)
 	tr, err := m.seats.ApplyShrink(m.me, plan)
 	m.must(err)
+	m.count("shrink", nil)
 	shift(list, h.held, m.pool.held)
 	h.seats = left
 	m.tookLots(tr, list, total(h.held), total(m.pool.held))
@@ -91,6 +96,7 @@ func (m *lotModel) replay(t *rapid.T) {
 	if d.again == nil {
 		return
 	}
+	m.count("replay", nil)
 	source := m.pool
 	if d.from != nil && d.first.Verb == "assign" {
 		source = d.from
@@ -113,6 +119,8 @@ func (m *lotModel) correct(t *rapid.T) {
 		return
 	}
 	d := rapid.SampledFrom(list).Draw(t, "transfer")
+	m.touch(d.from)
+	m.touch(d.to)
 	now := m.clock.Now()
 	m.pass(now)
 	from, to := d.to.consumed, d.from.held
@@ -162,7 +170,7 @@ func (m *lotModel) moments(now time.Time) (list []time.Time) {
 
 // tick lets time go on to the next due moment at the most; what was due before is written down.
 func (m *lotModel) tick(t *rapid.T) {
-	m.step()
+	m.stepOn(t)
 	now := m.clock.Now()
 	m.pass(now)
 	to := now.Add(time.Duration(rapid.IntRange(1, 45).Draw(t, "minutes")) * time.Minute)
@@ -173,66 +181,85 @@ func (m *lotModel) tick(t *rapid.T) {
 	m.me = m.login(m.name)
 }
 
-// glance is check, after every third step.
-func (m *lotModel) glance(t *rapid.T) {
-	if m.steps++; m.steps%3 == 0 {
+// stepOn has what is due written down.
+func (m *lotModel) stepOn(*rapid.T) {
+	m.step()
+	m.count("step", nil)
+}
+
+// look is check after every third step of a short world, and as much of it as the step of a long one is looked at.
+func (m *lotModel) look(t *rapid.T) {
+	switch how := m.stepped(); {
+	case !m.long && m.steps%3 != 0:
+	case how == glance:
+		now := m.clock.Now()
+		m.pass(now)
+		m.touch(m.pool)
+		for _, h := range m.touched {
+			m.books(h, now)
+			m.seated(h)
+		}
+	default:
 		m.check(t)
+		if m.long && how == verify {
+			m.sound()
+		}
 	}
+	m.touched = m.touched[:0]
+}
+
+// books holds what one has against the oracle.
+func (m *lotModel) books(h *hoard, now time.Time) {
+	usable := m.usable(h, now)
+	m.stands(h.id, "seat", license.Balance{Available: usable, Upcoming: total(h.held) - usable, Reserved: h.reserved, Consumed: total(h.consumed), Expired: total(h.expired)})
 }
 
 // check holds every balance and every seat against the oracle.
 func (m *lotModel) check(*rapid.T) {
 	now := m.clock.Now()
 	m.pass(now)
-	for i, h := range m.all() {
-		usable := m.usable(h, now)
-		m.stands(h.id, "seat", license.Balance{Available: usable, Upcoming: total(h.held) - usable, Reserved: h.reserved, Consumed: total(h.consumed), Expired: total(h.expired)})
-		if i == 0 {
-			continue
-		}
-		var want []string
-		for _, s := range h.seats {
-			want = append(want, s.Person)
-		}
-		if got := m.sitting(h.id.(partner.AccountID), "seat"); got != strings.Join(want, " ") {
-			m.t.Fatalf("sitting %q, want %q", got, want)
-		}
+	for _, h := range m.all() {
+		m.books(h, now)
+		m.seated(h)
+	}
+}
+
+// seated holds who sits where against the oracle.
+func (m *lotModel) seated(h *hoard) {
+	if h == m.pool {
+		return
+	}
+	var want []string
+	for _, s := range h.seats {
+		want = append(want, s.Person)
+	}
+	if got := m.sitting(h.id.(partner.AccountID), "seat"); got != strings.Join(want, " ") {
+		m.t.Fatalf("sitting %q, want %q", got, want)
 	}
 }
 
 // TestBEY16_BEY17_BEY18_BEY19_StateMachine plays lots, reservations, seats and caps against the oracle. More of them: -rapid.checks=1000.
+// PARTNERKIT_MODEL_OPERATIONS plays long worlds, see playWorlds.
 func TestBEY16_BEY17_BEY18_BEY19_StateMachine(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) {
-		w := newWorld(t, db)
-		w.define("seat")
-		run := 0
-		rapid.Check(t, func(t *rapid.T) {
-			if rapid.IntRange(0, 2).Draw(t, "one in a few, for a world is long") > 0 {
-				return
-			}
-			run++
-			m := newLotModel(t, w, run)
-			for _, h := range m.projects {
-				m.grant(t)
-				m.grant(t)
-				m.assignTo(t, m.pool, h)
-			}
-			t.Repeat(map[string]func(*rapid.T){
-				"grant": m.grant, "revoke": m.revoke, "assign": m.assign, "assign ": m.assign, "return": m.giveBack, "consume": m.consume, "undone": m.undone,
-				"reserve": m.reserve, "reserve ": m.reserve, "finish": m.finish, "finish ": m.finish, "seat": m.sit, "seat ": m.sit, "unseat": m.leave, "cap": m.limit, "shrink": m.shrink, "replay": m.replay,
-				"correct": m.correct, "tick": m.tick, "tick ": m.tick, "step": func(*rapid.T) { m.step() }, "": m.glance,
-			})
-			m.check(t)
-			if run%10 == 0 { // all worlds so far
-				m.whole()
-			}
-		})
-		w.whole()
-		var verbs []struct {
-			Verb string
-			N    int
+	playWorlds(t, func(t *rapid.T, w *world, y *tally) {
+		if !y.long && rapid.IntRange(0, 2).Draw(t, "one in a few, for a world takes long") > 0 {
+			return
 		}
-		w.must(w.db.Raw("SELECT verb, count(*) AS n FROM prm_ledger_transfers GROUP BY verb ORDER BY verb").Scan(&verbs).Error)
-		t.Log(run, "worlds:", verbs)
+		y.worlds++
+		m := newLotModel(t, w, y)
+		for _, h := range m.projects {
+			m.grant(t)
+			m.grant(t)
+			m.assignTo(t, m.pool, h)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"grant": m.grant, "revoke": m.revoke, "assign": m.assign, "assign ": m.assign, "return": m.giveBack, "consume": m.consume, "undone": m.undone,
+			"reserve": m.reserve, "reserve ": m.reserve, "finish": m.finish, "finish ": m.finish, "seat": m.sit, "seat ": m.sit, "unseat": m.leave, "cap": m.limit, "shrink": m.shrink, "replay": m.replay,
+			"correct": m.correct, "tick": m.tick, "tick ": m.tick, "step": m.stepOn, "": m.look,
+		})
+		m.check(t)
+		if y.long || y.worlds%10 == 0 { // all worlds so far
+			m.whole()
+		}
 	})
 }
