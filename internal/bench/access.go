@@ -14,7 +14,8 @@ import (
 // tree is a big world of partners below each other.
 type tree struct {
 	*sdk
-	orgs []org
+	orgs  []org
+	asked []question // by familiar
 }
 
 // tree returns the world of so many partners, which measures share: none writes to it.
@@ -121,7 +122,7 @@ func access(s settings) measure {
 		if err := t.pool(callers); err != nil {
 			return nil, err
 		}
-		list, err := t.questions(ctx, h.sizes.questions)
+		list, err := t.familiar(ctx, h.sizes.questions)
 		if err != nil {
 			return nil, err
 		}
@@ -129,29 +130,32 @@ func access(s settings) measure {
 		if err != nil {
 			return nil, err
 		}
-		if err := t.acquaint(ctx, list); err != nil {
-			return nil, errors.Join(err, floor.close())
-		}
 		floor.call = asking(callers, list, floor.ask)
 		return []target{floor.target, {ours: true, call: asking(callers, list, t.mayAct)}}, nil
 	}
 	return m
 }
 
-// acquaint asks each question twice, a second apart, so that the figures are of a service that has been up for a while: it has seen the rows
-// that its decisions rest on.
-func (t *tree) acquaint(ctx context.Context, list []question) error {
-	for range 2 {
-		err := atOnce(len(list), func(i int) error {
-			_, err := t.mayAct(ctx, list[i])
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		<-time.After(1100 * time.Millisecond)
+// familiar are questions that have been asked twice, a second apart, so that the figures are of a service that has been up for a while: it
+// has seen the rows that its decisions rest on.
+func (t *tree) familiar(ctx context.Context, n int) ([]question, error) {
+	if t.asked != nil {
+		return t.asked, nil
 	}
-	return nil
+	list, err := t.questions(ctx, n)
+	for range 2 {
+		if err == nil {
+			<-time.After(1100 * time.Millisecond)
+			err = atOnce(len(list), func(i int) error {
+				_, err := t.mayAct(ctx, list[i])
+				return err
+			})
+		}
+	}
+	if err == nil {
+		t.asked = list
+	}
+	return list, err
 }
 
 // askable is a floor that answers questions.

@@ -32,11 +32,8 @@ func cached(s settings) measure {
 		if err := t.pool(callers); err != nil {
 			return nil, err
 		}
-		list, err := t.questions(ctx, min(h.sizes.questions, 1000))
+		list, err := t.familiar(ctx, h.sizes.questions)
 		if err != nil {
-			return nil, err
-		}
-		if err := t.acquaint(ctx, list); err != nil {
 			return nil, err
 		}
 		sights, err := t.sights(ctx, list)
