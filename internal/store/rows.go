@@ -3,33 +3,38 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 )
 
 // Columns is the shape of a list that goes into one statement: package-level, so that the statement's text never changes with the
 // list's length, which would have the database plan it anew.
-type Columns struct{ postgres, sqlite string }
+type Columns struct {
+	postgres, sqlite string
+	kinds            []string
+}
 
 // ColumnsOf declares columns, each as in a CREATE TABLE: "owner TEXT", "amount BIGINT". In a statement the list is called x.
 func ColumnsOf(declared ...string) Columns {
-	var arrays, values, names []string
+	var arrays, values, names, kinds []string
 	for i, d := range declared {
 		name, kind, _ := strings.Cut(d, " ")
-		names = append(names, name)
+		names, kinds = append(names, name), append(kinds, kind)
 		arrays = append(arrays, "CAST(? AS "+kind+"[])")
 		values = append(values, fmt.Sprintf("json_extract(value, '$[%d]') AS %s", i, name))
 	}
 	return Columns{
 		postgres: "unnest(" + strings.Join(arrays, ", ") + ") AS x (" + strings.Join(names, ", ") + ")",
 		sqlite:   "(SELECT " + strings.Join(values, ", ") + " FROM json_each(?)) AS x",
+		kinds:    kinds,
 	}
 }
 
 // Rows is a list on its way into a statement: one array a column on PostgreSQL, one JSON text on SQLite.
 type Rows struct {
 	columns Columns
-	arrays  [][]byte // PostgreSQL
+	arrays  []*array // PostgreSQL
 	text    []byte   // SQLite
 	count   int
 }
@@ -38,7 +43,10 @@ type Rows struct {
 func (t *Tx) Rows(c Columns) *Rows {
 	r := &Rows{columns: c}
 	if t.engine.postgres {
-		r.arrays = make([][]byte, strings.Count(c.postgres, "?"))
+		r.arrays = make([]*array, len(c.kinds))
+		for i, kind := range c.kinds {
+			r.arrays[i] = &array{kind: kind}
+		}
 	}
 	return r
 }
@@ -56,8 +64,7 @@ func (r *Rows) Add(values ...any) {
 		return
 	}
 	for i, v := range values {
-		r.arrays[i] = append(r.arrays[i], separator(len(r.arrays[i]), '{'))
-		r.arrays[i] = appendElement(r.arrays[i], v)
+		r.arrays[i].add(v)
 	}
 }
 
@@ -82,11 +89,92 @@ func (r *Rows) Args() []any {
 	}
 	args := make([]any, len(r.arrays))
 	for i, a := range r.arrays {
-		if args[i] = "{}"; r.count > 0 {
-			args[i] = string(append(a, '}'))
-		}
+		args[i] = a
 	}
 	return args
+}
+
+// array is one column of a list on PostgreSQL: for a driver that is spoken to directly the values as they are, which it sends in the server's
+// own form, much cheaper to take in than text; for database/sql that text.
+type array struct {
+	kind  string
+	texts []string
+	ints  []int64
+	flags []bool
+	mixed []any // all values, once there is a NULL among them
+}
+
+func (a *array) add(v any) {
+	switch {
+	case a.mixed != nil:
+		a.mixed = append(a.mixed, v)
+	case v == nil:
+		a.mixed = append(a.values(), nil)
+	case a.kind == "TEXT":
+		text, _ := v.(string)
+		a.texts = append(a.texts, text)
+	case a.kind == "BOOLEAN":
+		flag, _ := v.(bool)
+		a.flags = append(a.flags, flag)
+	default:
+		a.ints = append(a.ints, integer(v))
+	}
+}
+
+func (a *array) values() []any {
+	list := make([]any, 0, max(len(a.texts), len(a.flags), len(a.ints))+1)
+	for _, v := range a.texts {
+		list = append(list, v)
+	}
+	for _, v := range a.flags {
+		list = append(list, v)
+	}
+	for _, v := range a.ints {
+		list = append(list, v)
+	}
+	return list
+}
+
+// native is the array for a driver that knows arrays; one with a NULL goes as text.
+func (a *array) native() any {
+	switch {
+	case a.mixed != nil:
+		return a.literal()
+	case a.kind == "TEXT":
+		return a.texts
+	case a.kind == "BOOLEAN":
+		return a.flags
+	}
+	return a.ints
+}
+
+// literal is the array as text (PostgreSQL's manual, 8.15.6).
+func (a *array) literal() string {
+	list := a.mixed
+	if list == nil {
+		list = a.values()
+	}
+	text := []byte{'{'}
+	for i, v := range list {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = appendElement(text, v)
+	}
+	return string(append(text, '}'))
+}
+
+// integer is the value of any of Go's integers.
+func integer(v any) int64 {
+	switch v := v.(type) {
+	case int64:
+		return v
+	case Micros:
+		return int64(v)
+	case int:
+		return int64(v)
+	}
+	return reflect.ValueOf(v).Convert(reflect.TypeFor[int64]()).Int()
 }
 
 // separator comes before an element: the list's opening before the first.
@@ -107,11 +195,13 @@ func appendJSON(b []byte, v any) []byte {
 			return append(b, "null"...)
 		}
 		return append(b, text...)
+	case bool:
+		return strconv.AppendBool(b, v)
 	}
-	return appendNumber(b, v)
+	return strconv.AppendInt(b, integer(v), 10)
 }
 
-// appendElement writes one element of PostgreSQL's array text (its manual, 8.15.6).
+// appendElement writes one element of an array's text.
 func appendElement(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case nil:
@@ -125,18 +215,8 @@ func appendElement(b []byte, v any) []byte {
 			b = append(b, v[i])
 		}
 		return append(b, '"')
-	}
-	return appendNumber(b, v)
-}
-
-func appendNumber(b []byte, v any) []byte {
-	switch v := v.(type) {
-	case int64:
-		return strconv.AppendInt(b, v, 10)
-	case Micros:
-		return strconv.AppendInt(b, int64(v), 10)
 	case bool:
 		return strconv.AppendBool(b, v)
 	}
-	return fmt.Appendf(b, "%d", v)
+	return strconv.AppendInt(b, integer(v), 10)
 }

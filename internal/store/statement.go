@@ -44,7 +44,7 @@ func (t *Tx) Exec(scope Scope, query string, args ...any) (n int64, err error) {
 	if scope.kind != scopeEverything {
 		return 0, errNoScope
 	}
-	query, args = bind(t.engine, query, args)
+	query, args = t.bound(query, args)
 	if p, can := t.pool.(*pipelined); can {
 		p.later(statement{query: query, args: args, touched: &n})
 		err = t.Flush()
@@ -64,7 +64,7 @@ func (t *Tx) Later(scope Scope, next func(Row) error, query string, args ...any)
 	if scope.kind != scopeEverything {
 		return errNoScope
 	}
-	query, args = bind(t.engine, query, args)
+	query, args = t.bound(query, args)
 	if p, can := t.pool.(*pipelined); can {
 		p.later(statement{query: query, args: args, next: next})
 		return nil
@@ -101,8 +101,23 @@ func (t *Tx) Flush() error {
 }
 
 func (t *Tx) rows(query string, args []any) (*sql.Rows, error) {
-	query, args = bind(t.engine, query, args)
+	query, args = t.bound(query, args)
 	return t.pool.QueryContext(t.ctx, query, args...)
+}
+
+// bound is a statement with its parameters as the driver takes them.
+func (t *Tx) bound(query string, args []any) (string, []any) {
+	query, args = bind(t.engine, query, args)
+	_, native := t.pool.(*pipelined)
+	for i, v := range args {
+		switch a, is := v.(*array); {
+		case is && native:
+			args[i] = a.native()
+		case is:
+			args[i] = a.literal()
+		}
+	}
+	return query, args
 }
 
 // bind puts a statement's parameters as the database has them: $1 for the first ? on PostgreSQL, and a list's elements in parentheses, for
@@ -156,7 +171,7 @@ func bind(engine dialect, query string, args []any) (string, []any) {
 // isList tells whether an argument stands for several values.
 func isList(v any) bool {
 	switch v.(type) {
-	case nil, string, int64, bool, Micros, []byte:
+	case nil, string, int64, bool, Micros, []byte, *array:
 		return false
 	}
 	t := reflect.TypeOf(v)
