@@ -19,6 +19,7 @@ func (l *Ledger) Cap(ctx context.Context, of partner.AccountID, sku string, limi
 	if len(faults) > 0 {
 		return &partner.ValidationError{Fields: faults}
 	}
+	defer l.recent.Forget(string(of), sku)
 	return l.reg.Write(ctx, partner.Ask{Action: "license.cap", Target: string(of)}, func(tx *store.Tx, s *partner.Standing) error {
 		if err := mustExist(tx, sku); err != nil {
 			return err

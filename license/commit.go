@@ -20,6 +20,8 @@ type commit struct {
 	job    []int // of each move
 	first  []int // move of each job
 	wait   bool
+	turn   *ledger.Turn
+	guess  bool   // what is remembered of the accounts is taken for true
 	unseen bool   // the keys are taken for new ones
 	ready  func() // the rest is the database's to do
 
@@ -52,6 +54,13 @@ func (c *commit) calls() []partner.Call {
 	return list
 }
 
+// Again implements partner.Work: whoever has been decided on by what this commit was to leave must know that it did not.
+func (c *commit) Again() {
+	if c.turn != nil {
+		c.turn = c.turn.Another()
+	}
+}
+
 // Ahead asks for the balances of moves that memory allows.
 func (c *commit) Ahead(tx *store.Tx, verdicts []partner.Verdict) error {
 	return c.begin(tx, verdicts, nil)
@@ -74,7 +83,7 @@ func (c *commit) begin(tx *store.Tx, verdicts []partner.Verdict, known map[strin
 			c.postings, c.of = append(c.postings, p), append(c.of, first+i)
 		}
 	}
-	c.batch, err = ledger.Begin(tx, c.postings, !c.wait, c.unseen)
+	c.batch, err = ledger.Begin(tx, c.postings, ledger.Way{Turn: c.turn, Guess: c.guess, Unseen: c.unseen})
 	return err
 }
 
@@ -121,6 +130,9 @@ func (c *commit) Do(tx *store.Tx, verdicts []partner.Verdict) error {
 		}
 	}
 	if err := partner.RecordAll(tx, deeds); err != nil {
+		return err
+	}
+	if err := c.batch.Follow(); err != nil {
 		return err
 	}
 	if !c.wait {

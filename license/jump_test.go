@@ -23,7 +23,7 @@ func (c *clock) set(to time.Time) {
 	c.t = to
 }
 
-// Recorded time follows the order of the locks, whatever the clock does: histories grow, and every reading of them adds up.
+// Recorded time follows the order of the balances, whatever the clock does: histories grow, and every reading of them adds up.
 func TestBEY14_RecordedTimeGrowsWhileTheClockJumps(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		noon, acme := w.clock.Now(), w.partner("acme")
@@ -68,7 +68,54 @@ func TestBEY14_RecordedTimeGrowsWhileTheClockJumps(t *testing.T) {
 	})
 }
 
-// history is all transfers of a holder, oldest first, by the order in which its balance was locked.
+// TestBEY15_AStatedPeriodStaysWhenAClockIsSetBack: what moves then is recorded after all that has been told.
+func TestBEY15_AStatedPeriodStaysWhenAClockIsSetBack(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		acme := w.partner("acme")
+		w.define("seat")
+		w.grant(acme.ID, "seat", 50)
+		project := w.project(acme.me, "one")
+		w.assign(acme.me, project, "seat", 5)
+		w.clock.Advance(time.Hour)
+		cut := w.clock.Now()
+		w.clock.Advance(time.Hour)
+		type told struct {
+			closing int64
+			lines   int
+			held    int64
+		}
+		ask := func(h partner.Holder, until time.Time) (all told) {
+			st, err := w.seats.Statement(w.vendor, h, "seat", partner.Period{Until: until})
+			w.must(err)
+			at, err := w.seats.HoldingsAt(w.vendor, h, cut, cut)
+			w.must(err)
+			for _, b := range at {
+				all.held += b.Available
+			}
+			all.closing, all.lines = st.Closing, len(st.Lines)
+			return all
+		}
+		until := map[partner.Holder]time.Time{acme.ID: cut, project: {}} // the second: all there is
+		now, before := w.clock.Now(), map[partner.Holder]told{}
+		for h, end := range until {
+			before[h] = ask(h, end)
+		}
+		w.clock.set(cut.Add(-30 * time.Minute))
+		w.grant(acme.ID, "seat", 7)
+		w.assign(acme.me, project, "seat", 3)
+		for h, end := range until {
+			if end.IsZero() {
+				end = now
+			}
+			if after := ask(h, end); after != before[h] {
+				t.Errorf("%v until %v: %+v was told, now %+v", h, end, before[h], after)
+			}
+		}
+		w.sound()
+	})
+}
+
+// history is all transfers of a holder, oldest first.
 func (w *world) history(h partner.Holder, sku string) (list []license.Transfer) {
 	w.t.Helper()
 	for p := (partner.PageRequest{Limit: 100}); ; {
@@ -88,7 +135,7 @@ func (w *world) grows(h partner.Holder, sku string) {
 	w.t.Helper()
 	var last license.Transfer
 	for _, tr := range w.history(h, sku) {
-		if !tr.Recorded.After(last.Recorded) || tr.ID <= last.ID {
+		if !tr.Recorded.After(last.Recorded) {
 			w.t.Errorf("%v: transfer %d is recorded %v, after %d at %v", h, tr.ID, tr.Recorded, last.ID, last.Recorded)
 		}
 		last = tr

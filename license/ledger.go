@@ -49,6 +49,8 @@ const MaxQuantity = ledger.MaxQuantity
 type Ledger struct {
 	reg   *partner.Registry
 	group store.Group[*job]
+	// recent is what shared commits of this Ledger leave.
+	recent ledger.Recent
 	// repeats is how many more commits look up the keys of their moves.
 	repeats atomic.Int64
 }

@@ -110,6 +110,7 @@ func (l *Ledger) DecideRequest(ctx context.Context, id string, grant bool, answe
 	if grant {
 		state, event = "granted", "license.granted"
 	}
+	defer func() { l.recent.Forget(row.PartnerID, row.SKU) }()
 	err = l.reg.Write(ctx, partner.Ask{Action: "license.decide", Target: row.PartnerID}, func(tx *store.Tx, s *partner.Standing) error {
 		n, err := tx.Update(tx.From(store.OfPartner(row.PartnerID), requestsTable).Where("id = ? AND state = 'open'", id),
 			map[string]any{"state": state, "answer": answer, "decided_by": s.Actor(), "decided_at": tx.Now()})

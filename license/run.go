@@ -58,10 +58,13 @@ func (l *Ledger) name(m *move) {
 // alone makes one move in a transaction of its own, or in the host's.
 func (l *Ledger) alone(ctx context.Context, m *move) error {
 	m.answer = Transfer{}
+	var made []ledger.Posting
+	defer func() { l.forget(made) }()
 	return l.reg.Write(ctx, m.ask, func(tx *store.Tx, s *partner.Standing) error {
 		from, to, refusal := m.route(tx, s)
 		refusal = cmp.Or(s.Refusal(), m.dates(tx, s), refusal)
 		p := m.posting(tx, s, from, to)
+		made = []ledger.Posting{p}
 		if refusal != nil {
 			first, found, err := ledger.Replay(tx, p)
 			if err == nil && !found {
@@ -126,14 +129,12 @@ var errNotShared = fail.New(fail.Conflict, "to be done alone")
 // sure, because the call is refused for another reason than the balance, is left alone.
 func (l *Ledger) together(ctx context.Context, jobs []*job, wait bool, ready func()) []error {
 	c := newCommit(jobs, wait, ready)
-	c.unseen = !wait && l.repeats.Load() == 0
-	err := l.reg.WriteAll(ctx, c.calls(), !wait, c)
-	if c.unseen && (errors.Is(err, ledger.ErrSeen) || errors.Is(err, store.ErrDuplicate)) {
-		c.unseen = false
-		l.repeats.Store(lookAfterRepeat)
-		err = l.reg.WriteAll(ctx, c.calls(), !wait, c)
-	} else if n := l.repeats.Load(); !c.unseen && n > 0 {
-		l.repeats.CompareAndSwap(n, n-1)
+	var err error
+	if wait {
+		err = l.reg.WriteAll(ctx, c.calls(), partner.Waiting, c)
+		l.forget(c.postings)
+	} else {
+		err = l.inTurn(ctx, c)
 	}
 	if errors.Is(err, errNotShared) {
 		return l.withoutLists(ctx, jobs, wait, ready)
@@ -150,6 +151,53 @@ func (l *Ledger) together(ctx context.Context, jobs []*job, wait bool, ready fun
 		}
 	}
 	return errs
+}
+
+// inTurn makes a commit that waits for nobody but the one before it: by what is remembered, if that can be, else under locks.
+func (l *Ledger) inTurn(ctx context.Context, c *commit) error {
+	defer func() { c.turn.End(false) }() // unless it has ended
+	c.turn = l.recent.Next()
+	c.unseen = l.repeats.Load() == 0
+	if c.unseen && c.turn.Trusted() {
+		c.guess = true
+		err := l.reg.WriteAll(ctx, c.calls(), partner.Guessing, c)
+		if !errors.Is(err, partner.ErrOutdated) && !seen(err) {
+			c.turn.End(err == nil)
+			return err
+		}
+		c.guess = false
+		if c.begun != nil && !seen(err) {
+			c.turn.Wrong()
+		}
+		c.turn = c.turn.Another()
+	}
+	if _, err := c.turn.Wait(ctx); err != nil {
+		return err
+	}
+	err := l.reg.WriteAll(ctx, c.calls(), partner.Passing, c)
+	if c.unseen && seen(err) {
+		c.unseen = false
+		l.repeats.Store(lookAfterRepeat)
+		c.turn = c.turn.Another()
+		err = l.reg.WriteAll(ctx, c.calls(), partner.Passing, c)
+	} else if n := l.repeats.Load(); !c.unseen && n > 0 {
+		l.repeats.CompareAndSwap(n, n-1)
+	}
+	c.turn.End(err == nil)
+	return err
+}
+
+// seen tells whether a key that was taken for new has been used before.
+func seen(err error) bool {
+	return errors.Is(err, ledger.ErrSeen) || errors.Is(err, store.ErrDuplicate)
+}
+
+// forget forgets what is remembered of the accounts of some postings.
+func (l *Ledger) forget(list []ledger.Posting) {
+	for _, p := range list {
+		l.recent.Forget(p.From.Owner, p.Unit)
+		l.recent.Forget(p.To.Owner, p.Unit)
+	}
 }
 
 // withoutLists is together for the jobs that are no lists, which are left alone: the others must not wait because of them, each by itself.

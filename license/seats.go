@@ -34,6 +34,7 @@ func (l *Ledger) Seat(ctx context.Context, of partner.AccountID, sku, person str
 	if faults := append(checkSKU(sku), partner.CheckName("person", person)...); len(faults) > 0 {
 		return made, &partner.ValidationError{Fields: faults}
 	}
+	defer l.recent.Forget(string(of), sku)
 	err = l.reg.Write(ctx, use(of), func(tx *store.Tx, s *partner.Standing) error {
 		key := norm.NFKC.String(cases.Fold().String(norm.NFKC.String(person)))
 		taken, fresh, notes, err := ledger.TakeSeat(tx, ledger.Licenses, string(of), sku, s.Of().String(), person, key)
@@ -60,6 +61,7 @@ func (l *Ledger) Unseat(ctx context.Context, id string) (err error) {
 	if err != nil {
 		return err
 	}
+	defer l.recent.Forget(found.Owner, found.Unit)
 	return l.reg.Write(ctx, use(partner.AccountID(found.Owner)), func(tx *store.Tx, s *partner.Standing) error {
 		ended, notes, err := ledger.LeaveSeat(tx, ledger.Licenses, found)
 		if err != nil {

@@ -115,12 +115,15 @@ func (l *Ledger) ApplyShrink(ctx context.Context, plan Shrink, o ...Option) (t T
 		ids[i] = s.ID
 	}
 	ask := partner.Ask{Action: "license.shrink", Target: string(plan.Account), Keyed: w.keyed}
+	var made []ledger.Posting
+	defer func() { l.forget(made) }()
 	err = l.reg.Write(ctx, ask, func(tx *store.Tx, s *partner.Standing) error {
 		if err := first(w.notFrom(), w.dates(tx, s)); err != nil {
 			return err
 		}
 		p := w.posting(tx, s, ledger.HeldBy(string(plan.Account)), ledger.HeldBy(s.Of().String()))
 		p.Hash = ledger.Digest(p.Hash, plan.Digest)
+		made = []ledger.Posting{p}
 		due, err := ledger.Hold(tx, ledger.Licenses, plan.SKU, s.Of().String(), string(plan.Account), s.Of().String())
 		if err != nil {
 			return err

@@ -10,22 +10,21 @@ import (
 )
 
 // HoldingsAt answers both clocks: what counted at effective, as it was known at known; a zero time is now. Types of which there was nothing
-// are not there. It waits for moves in flight, so that an answer about the past stays, as long as no clock is set
-// back. Who may: as [Ledger.Balance].
+// are not there. It waits for moves in flight, so that an answer about the past stays. Who may: as [Ledger.Balance].
 func (l *Ledger) HoldingsAt(ctx context.Context, h partner.Holder, effective, known time.Time) (list []Balance, err error) {
 	defer wrap(&err, "holdings of %s", idOf(h))
 	if faults := append(partner.CheckTime("effective", effective), partner.CheckTime("known", known)...); len(faults) > 0 {
 		return nil, &partner.ValidationError{Fields: faults}
 	}
 	err = l.reg.Write(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
-		if err := ledger.Await(tx, ledger.Licenses, idOf(h)); err != nil {
-			return err
-		}
 		at := func(t time.Time) store.Micros {
 			if t.IsZero() {
 				return ledger.Forever // all there is: the ledger's clock may run ahead of ours
 			}
 			return store.At(t)
+		}
+		if err := ledger.Await(tx, ledger.Licenses, idOf(h), at(known)); err != nil {
+			return err
 		}
 		points := []ledger.Point{{Effective: at(effective), Known: at(known), Now: tx.Now()}}
 		found, err := ledger.HoldingsAt(tx, ledger.Licenses, idOf(h), "", points)
@@ -109,17 +108,21 @@ type Line struct {
 }
 
 // Statement returns what one holder held of one type, valid or not, over a period of recorded time; a zero Until is now. It waits for
-// moves in flight: a period that has been stated stays as it was stated, as long as no clock is set back. Who may: as [Ledger.History].
+// moves in flight: a period that has been stated stays as it was stated. Who may: as [Ledger.History].
 func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p partner.Period) (st Statement, err error) {
 	defer wrap(&err, "statement of %s", idOf(h))
 	if faults := append(checkSKU(sku), partner.CheckPeriod("period", p)...); len(faults) > 0 {
 		return st, &partner.ValidationError{Fields: faults}
 	}
 	err = l.reg.Write(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
-		if err := ledger.Await(tx, ledger.Licenses, idOf(h)); err != nil {
+		span := ledger.Span{From: store.At(p.From), Until: store.At(p.Until)}
+		until := ledger.Forever
+		if span.Until != 0 {
+			until = span.Until - 1
+		}
+		if err := ledger.Await(tx, ledger.Licenses, idOf(h), until); err != nil {
 			return err
 		}
-		span := ledger.Span{From: store.At(p.From), Until: store.At(p.Until)}
 		opening, rows, err := ledger.Statement(tx, ledger.Licenses, idOf(h), sku, span)
 		st = Statement{Opening: opening, Closing: opening}
 		for _, r := range rows {

@@ -69,6 +69,7 @@ func (l *Ledger) Reserve(ctx context.Context, of partner.AccountID, sku string, 
 	}
 	ask := use(of)
 	ask.Keyed = w.keyed
+	defer l.recent.Forget(string(of), sku)
 	err = l.reg.Write(ctx, ask, func(tx *store.Tx, s *partner.Standing) error {
 		p := w.posting(tx, s, ledger.HeldBy(string(of)), ledger.End{Owner: string(of), State: ledger.Reserved})
 		p.Hash = ledger.Digest(p.Hash, d.String())
@@ -135,6 +136,7 @@ func (l *Ledger) finish(ctx context.Context, verb, id string, to ledger.State, o
 	w.sku, w.quantity = r.Unit, r.Quantity
 	ask := use(partner.AccountID(r.Owner))
 	ask.Keyed = true // whatever has become of the project, a reservation that is done says so
+	defer l.recent.Forget(r.Owner, r.Unit)
 	err = l.reg.Write(ctx, ask, func(tx *store.Tx, s *partner.Standing) error {
 		p := w.posting(tx, s, ledger.End{Owner: r.Owner, State: ledger.Reserved}, ledger.End{Owner: r.Owner, State: to})
 		if !p.Fresh {

@@ -125,11 +125,10 @@ func (w write) posting(tx *store.Tx, s *partner.Standing, from, to ledger.End) l
 }
 
 // event names a write in the audit.
-func (w write) event() string {
-	past := map[string]string{"grant": "granted", "revoke": "revoked", "assign": "assigned", "return": "returned", "reserve": "reserved",
-		"post": "posted", "void": "voided", "consume": "consumed", "correct": "corrected"}
-	return "license." + past[w.verb]
-}
+func (w write) event() string { return events[w.verb] }
+
+var events = map[string]string{"grant": "license.granted", "revoke": "license.revoked", "assign": "license.assigned", "return": "license.returned",
+	"reserve": "license.reserved", "post": "license.posted", "void": "license.voided", "consume": "license.consumed", "correct": "license.corrected"}
 
 // about is the holder that the audit says a write was about: the one that gained, or the one that gave back.
 func (w write) about(from, to ledger.End) string {

@@ -14,8 +14,8 @@ type gathering struct {
 	tx       *store.Tx
 	calls    []Call
 	verdicts []Verdict
-	passing  bool // nobody is waited for,
-	inTurn   bool // but the batch before
+	passing  bool // nobody is waited for
+	guessing bool // what is remembered is taken for true, and the statements see to it that it is
 	ahead    func(*store.Tx, []Verdict) error
 	passed   gates
 	crowd    set // targets whose rows are shared instead, being too many for a gate each
@@ -46,12 +46,17 @@ const (
 	whereFree  = " OFFSET 0) y WHERE y.free"
 	enterFree  = ` SELECT id, '' FROM gates WHERE pg_try_advisory_xact_lock_shared(hashtextextended(id, ?))`
 
-	// takeTurn waits until the batch before has committed: until then it holds what this one needs.
-	takeTurn = "WITH turn AS MATERIALIZED (SELECT CAST(pg_advisory_xact_lock(?) AS TEXT) AS taken) "
 	// briskly: the key of a write can be in the hands of a transaction that stays open, and nobody waits for that long where nobody is waited
 	// for; and a plan is not made anew for each length of a list.
-	briskly   = "SELECT set_config('lock_timeout', '250ms', TRUE), set_config('plan_cache_mode', 'force_generic_plan', TRUE)"
-	afterTurn = " FROM turn"
+	briskly = "SELECT set_config('lock_timeout', '250ms', TRUE), set_config('plan_cache_mode', 'force_generic_plan', TRUE)"
+
+	// allFree passes gates, and fails unless all of them are free and the number behind them is the one that is remembered: a division by
+	// zero is the one error that plain SQL can be made to have. A sequence is read as it is at that moment, not as of a snapshot; and the
+	// moment is after the gates, for the reading depends on their count.
+	allFree   = `WITH gates AS MATERIALIZED (SELECT count(*) AS n FROM (SELECT pg_try_advisory_xact_lock_shared(hashtextextended(x.id, ?)) AS free FROM `
+	sameFacts = `) SELECT 1 / CAST(n = CAST(? AS BIGINT) AND (SELECT CAST(1000000 * extract(epoch FROM pg_postmaster_start_time()) AS BIGINT) = CAST(? AS BIGINT)
+	AND last_value + CAST(is_called AS INTEGER) = CAST(? AS BIGINT) FROM prm_facts WHERE n >= 0) AS INTEGER),
+	set_config('lock_timeout', '250ms', TRUE), set_config('plan_cache_mode', 'force_generic_plan', TRUE) FROM gates`
 
 	// maxGates bounds the accounts that one transaction passes a gate for: a server has room for some thousands of such locks. A longer
 	// list shares the rows themselves.
@@ -65,6 +70,9 @@ func (g *gathering) enter(trusting bool) error {
 		g.facts[i] = g.reg.asked(g.tx, g.facts[i].actor, g.calls[i].Ask)
 	}
 	at := g.recall(trusting)
+	if g.guessing {
+		return g.guess(at)
+	}
 	if err := g.passGates(); err != nil {
 		return err
 	}
@@ -101,6 +109,48 @@ func (g *gathering) enter(trusting bool) error {
 	return g.tx.Flush()
 }
 
+// guess takes what is remembered for true. What it puts off fails unless all gates are free and the number behind them is the one that all of it
+// holds at.
+func (g *gathering) guess(at stamp) error {
+	if slices.Contains(g.known, false) || g.tx.Frozen() {
+		return errOutdated
+	}
+	g.at = at
+	if err := g.passFree(); err != nil {
+		return err
+	}
+	return g.ahead(g.tx, g.verdicts)
+}
+
+// passFree passes the gates of all calls, if they are free and nothing has changed behind them. SQLite has no gates, and the number is the
+// transaction's.
+func (g *gathering) passFree() error {
+	if g.tx.Postgres() {
+		names := g.names()
+		list := names.rows(g.tx, idColumns)
+		return g.tx.Later(deciding, ignore, allFree+list.SQL()+whereFree+sameFacts,
+			slices.Concat([]any{gateSeed}, list.Args(), []any{len(names), g.at.server, g.at.number})...)
+	}
+	var now stamp
+	if err := now.read(g.tx); err != nil || now == g.at {
+		return err
+	}
+	return errOutdated
+}
+
+// names are those of the gates of the calls that are known.
+func (g *gathering) names() set {
+	names := set{}
+	for i := range g.facts {
+		if g.known[i] {
+			for _, id := range g.facts[i].gates() {
+				names.add(id)
+			}
+		}
+	}
+	return names
+}
+
 // recall takes from memory what it has about the calls, and decides on them by that.
 func (g *gathering) recall(trusting bool) (at stamp) {
 	g.known = make([]bool, len(g.calls))
@@ -127,11 +177,7 @@ func (g *gathering) passGates() error {
 	if !g.tx.Postgres() {
 		return nil
 	}
-	if g.inTurn {
-		if err := g.tx.Later(deciding, ignore, takeTurn+briskly+afterTurn, g.reg.turn); err != nil {
-			return err
-		}
-	} else if g.passing {
+	if g.passing {
 		if err := g.tx.Later(deciding, ignore, briskly); err != nil {
 			return err
 		}
@@ -140,15 +186,7 @@ func (g *gathering) passGates() error {
 	if len(targets) > maxGates {
 		g.crowd = targets
 	}
-	names := set{}
-	for i := range g.facts {
-		if g.known[i] {
-			for _, id := range g.facts[i].gates() {
-				names.add(id)
-			}
-		}
-	}
-	if len(names) > 0 {
+	if names := g.names(); len(names) > 0 {
 		list := names.rows(g.tx, idColumns)
 		query := enterNamed + list.SQL()
 		if g.passing {

@@ -2,8 +2,6 @@ package partner
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 	"gorm.io/gorm"
@@ -46,7 +44,7 @@ func Open(ctx context.Context, db *gorm.DB, opts *Options) (reg *Registry, err e
 	if err != nil {
 		return nil, err
 	}
-	return newRegistry(handle, &shared{opts: o, hashes: make(chan struct{}, hashesAtOnce), turn: newTurn()}), nil
+	return newRegistry(handle, &shared{opts: o, hashes: make(chan struct{}, hashesAtOnce)}), nil
 }
 
 // Registry is the floor. It and its desks are safe for concurrent use; one made by [Registry.In] is for the goroutine of its
@@ -67,14 +65,6 @@ type shared struct {
 	hashes chan struct{} // a place for each hash that may be computed at once
 	dummy  dummyHash
 	known  known
-	turn   int64 // the key of a lock that batches of this process pass on
-}
-
-// newTurn is a key that no other Registry has.
-func newTurn() int64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // it never fails: it ends the program instead
-	return int64(binary.BigEndian.Uint64(b[:]))
 }
 
 func newRegistry(db *store.DB, s *shared) *Registry {

@@ -25,12 +25,30 @@ type Verdict struct {
 	Busy     bool
 }
 
+// Manner says how calls that are decided on together come by what the decisions rest on.
+type Manner int
+
+const (
+	// Waiting waits for whoever holds it.
+	Waiting Manner = iota
+	// Passing waits for nobody: what is held comes back Busy, as does whatever the set cannot answer for sure; a Write of its own does.
+	Passing
+	// Guessing takes what is remembered for true, and asks for nothing: if anything is not so or is held, the commit fails by itself, with
+	// ErrOutdated. It is tried once.
+	Guessing
+)
+
+// ErrOutdated is what [Guessing] ends with when it was wrong, or when not enough is remembered: nothing has been done.
+var ErrOutdated = fail.New(fail.Conflict, "what is remembered is not enough, or has changed")
+
 // Work is what a sibling room does for calls that were decided on together. Ahead is told the verdicts that memory gives, if it gives all of
 // them, before any gate has been passed; it may put off statements that lock and read. When Do is told the verdicts, some of those may
-// have become Busy; if memory was out of date, the transaction is undone and runs again, without Ahead. Done comes after the commit.
+// have become Busy; if memory was out of date, the transaction is undone and runs again, without Ahead. Again comes before each time that it
+// runs again. Done comes after the commit.
 type Work interface {
 	Ahead(*store.Tx, []Verdict) error
 	Do(*store.Tx, []Verdict) error
+	Again()
 	Done() error
 }
 
@@ -40,6 +58,9 @@ type Doing func(*store.Tx, []Verdict) error
 // Ahead implements Work.
 func (Doing) Ahead(*store.Tx, []Verdict) error { return nil }
 
+// Again implements Work.
+func (Doing) Again() {}
+
 // Done implements Work.
 func (Doing) Done() error { return nil }
 
@@ -47,28 +68,34 @@ func (Doing) Done() error { return nil }
 func (do Doing) Do(tx *store.Tx, verdicts []Verdict) error { return do(tx, verdicts) }
 
 // WriteAll is Write for several calls in one transaction on ctx, each decided on by its own actor, by the same function. It is for calls
-// that change no row of their target. Where passing is set nobody is waited for: what is held comes back Busy, as does whatever the set
-// cannot answer for sure; a Write of its own does.
-func (r *Registry) WriteAll(ctx context.Context, calls []Call, passing bool, work Work) error {
+// that change no row of their target.
+func (r *Registry) WriteAll(ctx context.Context, calls []Call, how Manner, work Work) error {
 	var g *gathering
 	trusting := true
-	err := store.InTx(ctx, r.db, func(tx *store.Tx) error {
-		how := gathering{passing: passing, inTurn: passing}
-		if trusting && passing {
-			how.ahead = work.Ahead
+	again := func() error {
+		if how == Guessing {
+			return ErrOutdated
+		}
+		work.Again()
+		return nil
+	}
+	err := store.Repeating(ctx, r.db, again, func(tx *store.Tx) error {
+		way := gathering{passing: how != Waiting, guessing: how == Guessing}
+		if trusting && way.passing {
+			way.ahead = work.Ahead
 		}
 		var err error
-		if g, err = r.gather(tx, calls, how); err != nil {
+		if g, err = r.gather(tx, calls, way); err != nil {
 			trusting = trusting && !errors.Is(err, errOutdated)
 			return err
 		}
-		if !passing {
+		if how == Waiting {
 			if err := g.touch(); err != nil {
 				return err
 			}
 		}
 		err = work.Do(tx, g.verdicts)
-		if passing && errors.Is(err, store.ErrAgain) {
+		if how == Passing && errors.Is(err, store.ErrAgain) {
 			err = errHeldUp // trying again would be waiting
 		}
 		return err
@@ -95,8 +122,8 @@ func (r *Registry) gather(tx *store.Tx, calls []Call, how gathering) (*gathering
 		for i, c := range calls {
 			g.facts[i].actor, g.verdicts[i].Err = actorOf(c.Context)
 		}
-		if err := g.enter(round == 0); err != nil {
-			return nil, err
+		if err := g.enter(round == 0); err != nil || g.guessing {
+			return g, err
 		}
 		covered := true
 		for i := range calls {

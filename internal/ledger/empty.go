@@ -49,7 +49,7 @@ func (w *world) empty(a *account, p Posting) (int64, error) {
 		v := p
 		v.Verb, v.Key, v.Fresh, v.From, v.To, v.Lots = "void", w.tx.NewID("key"), true, End{a.owner, Reserved}, HeldBy(a.owner), r.shares
 		v.Quantity = sum(r.shares)
-		t, err := w.post(v)
+		t, err := w.post(&v)
 		if err != nil {
 			return 0, err
 		}
@@ -77,7 +77,7 @@ func (w *world) empty(a *account, p Posting) (int64, error) {
 			n++
 		}
 		p.Lots, p.Quantity, p.Key, p.Fresh = shares[:n], sum(shares[:n]), w.tx.NewID("key"), true
-		if _, err := w.post(p); err != nil {
+		if _, err := w.post(&p); err != nil {
 			return 0, err
 		}
 		shares = shares[n:]

@@ -13,18 +13,19 @@ var (
 	legColumns = store.ColumnsOf("unit TEXT", "verb TEXT", "quantity BIGINT", "from_id BIGINT", "to_id BIGINT", "from_after BIGINT", "to_after BIGINT",
 		"partner TEXT", "actor TEXT", "reason TEXT", "key TEXT", "hash TEXT", "effective BIGINT", "recorded BIGINT", "part INTEGER", "parts INTEGER",
 		"from_total BIGINT", "to_total BIGINT", "corrects BIGINT")
-	diffColumns = store.ColumnsOf("id BIGINT", "delta BIGINT", "prior BIGINT", "recorded BIGINT", "lots BIGINT", "seats BIGINT", "cap BIGINT", "due BIGINT")
+	diffColumns = store.ColumnsOf("id BIGINT", "before BIGINT", "after BIGINT", "prior BIGINT", "recorded BIGINT", "lots BIGINT", "seats BIGINT", "cap BIGINT",
+		"due BIGINT", "had_lots BIGINT", "had_seats BIGINT", "had_cap BIGINT", "had_due BIGINT")
 
 	// Most moves are alike: of one unit and verb, from one row to one, which changes nothing but two balances. A list costs by its columns.
 	alikeLegColumns = store.ColumnsOf("quantity BIGINT", "from_id BIGINT", "to_id BIGINT", "from_after BIGINT", "to_after BIGINT",
 		"partner TEXT", "actor TEXT", "key TEXT", "hash TEXT", "recorded BIGINT")
-	alikeDiffColumns = store.ColumnsOf("id BIGINT", "delta BIGINT", "prior BIGINT", "recorded BIGINT")
+	alikeDiffColumns = store.ColumnsOf("id BIGINT", "before BIGINT", "after BIGINT", "prior BIGINT", "recorded BIGINT")
 )
 
 // flush writes what has been done: new rows, entries, balances. It is not complete if a move's key has been used already: the caller must
 // not commit what was written then.
 func (w *world) flush() (complete bool, err error) {
-	err = w.send()
+	err = w.send(false)
 	if err == nil {
 		complete, err = w.sent()
 	}
@@ -39,10 +40,11 @@ type sending struct {
 	legs, diffs int
 	ids         []int64
 	changed     int64
+	left        bool // the balances still have to be sent
 }
 
-// send puts off what flush writes; sent waits for it.
-func (w *world) send() error {
+// send puts off what flush writes; sent waits for it. Apart leaves the balances for sendBalances.
+func (w *world) send(apart bool) error {
 	w.sending = nil
 	if w.how == looking || len(w.touched) == 0 {
 		return nil
@@ -50,8 +52,18 @@ func (w *world) send() error {
 	if err := w.insertRows(); err != nil {
 		return err
 	}
-	return w.writeLegs()
+	w.sending = &sending{legs: len(w.legs), left: apart}
+	if len(w.legs) == 0 {
+		if apart {
+			return nil
+		}
+		return w.sendBalances()
+	}
+	return w.sendLegs(apart)
 }
+
+// follows tells whether the balances still have to be sent.
+func (w *world) follows() bool { return w.sending != nil && w.sending.left }
 
 func (w *world) sent() (complete bool, err error) {
 	s := w.sending
@@ -63,6 +75,8 @@ func (w *world) sent() (complete bool, err error) {
 	switch {
 	case err != nil || len(s.ids) < s.legs:
 		return false, err
+	case s.changed != int64(s.diffs) && w.how == trusting:
+		return false, store.ErrAgain
 	case s.changed != int64(s.diffs):
 		return false, errNotAsRead
 	}
@@ -72,8 +86,10 @@ func (w *world) sent() (complete bool, err error) {
 			w.made[[3]string{m.Partner, m.Verb, m.Key}] = s.ids[i]
 		}
 	}
-	for _, b := range w.touched {
-		b.written()
+	if !w.left {
+		for _, b := range w.touched {
+			b.written()
+		}
 	}
 	w.moves, w.legs, w.touched = nil, nil, nil
 	return true, nil
@@ -108,23 +124,9 @@ func (w *world) insertRows() error {
 	return err
 }
 
-// writeLegs writes the entries and the balances that they changed: in one statement where that can be, each being a round trip.
-func (w *world) writeLegs() error {
-	diffs, alike := w.diffRows()
-	update := updateAll + diffs.SQL() + rowsAsRead
-	if alike {
-		update = updateAlike + diffs.SQL() + rowsAsRead
-	}
-	s := &sending{legs: len(w.legs), diffs: diffs.Len()}
-	w.sending = s
-	if s.legs == 0 {
-		if s.diffs == 0 {
-			return nil
-		}
-		n, err := w.tx.Exec(engine, update, diffs.Args()...)
-		s.changed = n
-		return err
-	}
+// sendLegs sends the entries and, unless apart, the balances that they changed: in one statement where that can be, each being a round trip.
+func (w *world) sendLegs(apart bool) error {
+	s := w.sending
 	legs, args := w.tx.Rows(alikeLegColumns), []any{w.book, w.moves[0].Unit, w.moves[0].Verb, w.moves[0].Reason}
 	insert := selectAlikeLegs + legs.SQL()
 	if w.alike() {
@@ -137,27 +139,65 @@ func (w *world) writeLegs() error {
 		insert += legsEnd
 	}
 	args = append(args, legs.Args()...)
+	if apart || !w.tx.Postgres() {
+		err := w.tx.Later(engine, func(r store.Row) error {
+			s.ids = append(s.ids, 0)
+			return r.Scan(&s.ids[len(s.ids)-1])
+		}, insert+" RETURNING id", args...)
+		if err == nil && !apart && len(s.ids) == s.legs {
+			err = w.sendBalances()
+		}
+		return err
+	}
 	next := func(r store.Row) error {
 		s.ids = append(s.ids, 0)
 		return r.Scan(&s.ids[len(s.ids)-1], &s.changed)
 	}
-	switch {
-	case w.sure: // a used key is an error
+	diffs, alike := w.diffRows()
+	s.diffs = diffs.Len()
+	update := updateOf(w.tx, diffs, alike, w.how == trusting)
+	args = append(args, diffs.Args()...)
+	if w.sure { // a used key is an error
 		return w.tx.Later(engine, next, "WITH legs AS ("+insert+" RETURNING id), diffs AS ("+update+` RETURNING 1)
-			SELECT id, CAST(? AS BIGINT) / CAST((SELECT count(*) FROM diffs) = CAST(? AS BIGINT) AS INTEGER) FROM legs`,
-			append(append(args, diffs.Args()...), s.diffs, s.diffs)...)
-	case w.tx.Postgres():
-		return w.tx.Later(engine, next, "WITH legs AS ("+insert+" RETURNING id), diffs AS ("+update+` AND (SELECT count(*) FROM legs) = CAST(? AS BIGINT) RETURNING 1)
-			SELECT id, (SELECT count(*) FROM diffs) FROM legs`, append(append(args, diffs.Args()...), s.legs)...)
+			SELECT id, CAST(? AS BIGINT) / CAST((SELECT count(*) FROM diffs) = CAST(? AS BIGINT) AS INTEGER) FROM legs`, append(args, s.diffs, s.diffs)...)
 	}
-	err := w.tx.Scan(engine, func(r store.Row) error {
-		s.ids = append(s.ids, 0)
-		return r.Scan(&s.ids[len(s.ids)-1])
-	}, insert+" RETURNING id", args...)
-	if err == nil && len(s.ids) == s.legs {
-		s.changed, err = w.tx.Exec(engine, update, diffs.Args()...)
+	return w.tx.Later(engine, next, "WITH legs AS ("+insert+" RETURNING id), diffs AS ("+update+` AND (SELECT count(*) FROM legs) = CAST(? AS BIGINT) RETURNING 1)
+		SELECT id, (SELECT count(*) FROM diffs) FROM legs`, append(args, s.legs)...)
+}
+
+// sendBalances sends the balances alone.
+func (w *world) sendBalances() error {
+	s := w.sending
+	diffs, alike := w.diffRows()
+	if s.left, s.diffs = false, diffs.Len(); s.diffs == 0 {
+		return nil
 	}
+	update := updateOf(w.tx, diffs, alike, w.how == trusting)
+	if w.sure {
+		return w.tx.Later(engine, func(r store.Row) error { return r.Scan(&s.changed) }, "WITH diffs AS ("+update+` RETURNING 1)
+			SELECT CAST(? AS BIGINT) / CAST((SELECT count(*) FROM diffs) = CAST(? AS BIGINT) AS INTEGER)`, append(diffs.Args(), s.diffs, s.diffs)...)
+	}
+	n, err := w.tx.Exec(engine, update, diffs.Args()...)
+	s.changed = n
 	return err
+}
+
+// updateOf is the statement for balances. That they are still as they were read is asked even where they are held: nothing else keeps a lost
+// update from going unseen.
+func updateOf(tx *store.Tx, diffs *store.Rows, alike, guessed bool) string {
+	switch {
+	case !guessed && alike:
+		return updateAlike + diffs.SQL() + rowsAsRead
+	case !guessed:
+		return updateAll + diffs.SQL() + rowsAsRead + termsAsRead
+	case !tx.Postgres() && alike:
+		return updateAlike + diffs.SQL() + rowsAsRead + plainTerms + notStated
+	case !tx.Postgres():
+		return updateAll + diffs.SQL() + rowsAsRead + termsAsRead + notStated
+	case alike: // and nobody is waited for
+		return updateAlike + "(SELECT x.* FROM " + diffs.SQL() + freeRows + tx.Lock("UPDATE SKIP LOCKED") + ") h) AS x" + rowsAsRead + plainTerms + notStated
+	}
+	return updateAll + "(SELECT x.* FROM " + diffs.SQL() + freeRows + tx.Lock("UPDATE SKIP LOCKED") + ") h) AS x" + rowsAsRead + termsAsRead + notStated
 }
 
 const (
@@ -169,12 +209,14 @@ const (
 		x.key, x.hash, x.recorded, x.recorded, 0, 1, NULL, NULL, NULL FROM `
 	legsEnd = " WHERE TRUE ON CONFLICT DO NOTHING"
 
-	// The rows are held; that they are still as they were read is asked again all the same, for nothing else keeps a lost update from going
-	// unseen.
-	updateAll = `UPDATE prm_ledger_balances AS b SET amount = b.amount + x.delta, recorded = x.recorded, lots = x.lots, seats = x.seats,
+	updateAll = `UPDATE prm_ledger_balances AS b SET amount = x.after, recorded = x.recorded, lots = x.lots, seats = x.seats,
 		cap = x.cap, due = x.due FROM `
-	updateAlike = "UPDATE prm_ledger_balances AS b SET amount = b.amount + x.delta, recorded = x.recorded FROM "
-	rowsAsRead  = " WHERE b.id = x.id AND b.recorded = x.prior"
+	updateAlike = "UPDATE prm_ledger_balances AS b SET amount = x.after, recorded = x.recorded FROM "
+	rowsAsRead  = " WHERE b.id = x.id AND b.recorded = x.prior AND b.amount = x.before"
+	termsAsRead = " AND b.lots = x.had_lots AND b.seats = x.had_seats AND b.cap = x.had_cap AND b.due = x.had_due"
+	plainTerms  = " AND b.lots = 0 AND b.seats = 0 AND b.cap = -1 AND b.due = 0"
+	notStated   = " AND b.stated <= b.recorded"
+	freeRows    = " CROSS JOIN LATERAL (SELECT h.id FROM prm_ledger_balances h WHERE h.id = x.id"
 )
 
 var errNotAsRead = fail.New(fail.Unavailable, "ledger: a locked balance has changed")
@@ -226,18 +268,22 @@ func (w *world) legRows() *store.Rows {
 
 // diffRows are the balances to update, and whether they fit into alikeDiffColumns; new ones have been written as they are.
 func (w *world) diffRows() (list *store.Rows, alike bool) {
-	alike = !slices.ContainsFunc(w.touched, func(b *balance) bool { return b.dirty && b.Terms != b.wasTerms })
+	plain := Terms{Cap: -1}
+	alike = !slices.ContainsFunc(w.touched, func(b *balance) bool {
+		return b.dirty && (b.Terms != b.wasTerms || w.how == trusting && b.Terms != plain)
+	})
 	list = w.tx.Rows(diffColumns)
 	if alike {
 		list = w.tx.Rows(alikeDiffColumns)
 	}
 	for _, b := range w.touched {
+		had := b.wasTerms
 		switch {
 		case !b.dirty:
 		case alike:
-			list.Add(b.ID, b.Amount-b.wasAmount, b.wasRecorded, b.Recorded)
+			list.Add(b.ID, b.wasAmount, b.Amount, b.wasRecorded, b.Recorded)
 		default:
-			list.Add(b.ID, b.Amount-b.wasAmount, b.wasRecorded, b.Recorded, b.Lots, b.Seats, b.Cap, b.Due)
+			list.Add(b.ID, b.wasAmount, b.Amount, b.wasRecorded, b.Recorded, b.Lots, b.Seats, b.Cap, b.Due, had.Lots, had.Seats, had.Cap, had.Due)
 		}
 	}
 	return list, alike

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -125,11 +127,22 @@ func Hold(tx *store.Tx, book Book, unit, partner string, owners ...string) ([]No
 	return w.notes, nil
 }
 
-// Await waits for the transfers of an owner that are in flight, and lets none begin until tx ends: what is recorded up to now is then
-// all there is, and a statement of it stays as it is.
-func Await(tx *store.Tx, book Book, owner string) error {
-	var ids []int64
-	return tx.Query(engine, &ids, "SELECT id FROM prm_ledger_balances WHERE owner = ? AND book = ? ORDER BY id"+tx.Lock("SHARE"), owner, book)
+// Await waits for the transfers of an owner that are in flight, and lets none begin until tx ends. What is recorded until then, or up to now if
+// that is Forever, is then all there will ever be, and a statement of it stays as it is: it is written down that it has been told, and what
+// comes later is recorded later, whatever the clock says.
+func Await(tx *store.Tx, book Book, owner string, until store.Micros) error {
+	var rows []balance
+	err := tx.Query(engine, &rows, "SELECT id, state, lot, recorded, stated FROM prm_ledger_balances WHERE owner = ? AND book = ? ORDER BY id"+tx.Lock("NO KEY UPDATE"), owner, book)
+	if err != nil {
+		return err
+	}
+	until = min(until, tx.Clock())
+	if !slices.ContainsFunc(rows, func(b balance) bool { return b.State == Held && b.Lot == 0 && max(b.Recorded, b.Stated) < until }) {
+		return nil
+	}
+	_, err = tx.Exec(engine, `UPDATE prm_ledger_balances SET stated = ? WHERE owner = ? AND book = ? AND state = 'held' AND lot = 0
+		AND recorded < ? AND stated < ?`, until, owner, book, until, until)
+	return err
 }
 
 // Forever is later than any recorded time.

@@ -150,6 +150,8 @@ type balance struct {
 
 	Terms
 
+	Stated store.Micros // up to when a head's history has been told to somebody, and must stay
+
 	ValidFrom, ValidUntil store.Micros // of the lot
 
 	dirty       bool // to be written

@@ -16,6 +16,7 @@ const (
 	waiting   manner = iota // for whoever holds them, making those that are missing
 	passingBy               // taking only what is there and free
 	looking                 // without locks, writing nothing
+	trusting                // as they are remembered, without locks: writing fails if they are not so
 )
 
 // world is the accounts of some postings in memory, and what has been done to them that is not written yet.
@@ -33,6 +34,7 @@ type world struct {
 	touched  []*balance
 	sending  *sending            // what has been put off
 	sure     bool                // it fails by itself unless it does what it should
+	left     bool                // the accounts are remembered as they are, and must not be changed
 	made     map[[3]string]int64 // ids by key
 	notes    []Note
 }
@@ -86,8 +88,8 @@ func open(tx *store.Tx, book Book, list []Posting, how manner) (*world, error) {
 func (a *account) due(now store.Micros) bool { return a.head.Due != 0 && a.head.Due <= now }
 
 // busy tells whether a posting must wait for somebody, or for time.
-func (w *world) busy(p Posting) bool {
-	for _, owner := range []string{p.From.Owner, p.To.Owner} {
+func (w *world) busy(p *Posting) bool {
+	for _, owner := range [2]string{p.From.Owner, p.To.Owner} {
 		if a := w.accounts[name{owner, p.Unit}]; a == nil || a.due(w.tx.Now()) {
 			return true
 		}
@@ -153,7 +155,7 @@ func (b *balance) written() {
 var nameColumns = store.ColumnsOf("owner TEXT", "unit TEXT")
 
 const (
-	headColumns = "SELECT b.id, b.book, b.owner, b.unit, b.state, b.lot, b.partner_id, b.amount, b.bounded, b.recorded, b.lots, b.seats, b.cap, b.due"
+	headColumns = "SELECT b.id, b.book, b.owner, b.unit, b.state, b.lot, b.partner_id, b.amount, b.bounded, b.recorded, b.lots, b.seats, b.cap, b.due, b.stated"
 
 	// selectPair locks nothing unless both heads exist: whoever held one while making the other could wait in a circle with somebody who
 	// makes the same one.
@@ -184,9 +186,13 @@ func (w *world) heads(names []name) (rows []*balance, err error) {
 // ask asks for the heads, under their locks or as the world's manner is; they come with the next answer.
 func (w *world) ask(names []name, into *[]*balance) error {
 	list := w.list(names)
-	if w.how == passingBy && w.tx.Postgres() { // one after the other by their index: no plan could be better, but the planner may think so
+	if (w.how == passingBy || w.how == trusting) && w.tx.Postgres() { // one after the other by their index: no plan could be better, but the planner may think so
+		lock := w.tx.Lock("UPDATE SKIP LOCKED")
+		if w.how == trusting {
+			lock = ""
+		}
 		return w.tx.Later(engine, keep(into), "SELECT b.* FROM "+list.SQL()+" CROSS JOIN LATERAL ("+headColumns+` FROM prm_ledger_balances b
-			WHERE b.owner = x.owner AND b.book = ? AND b.unit = x.unit AND b.state = 'held' AND b.lot = 0`+w.tx.Lock("UPDATE SKIP LOCKED")+") b",
+			WHERE b.owner = x.owner AND b.book = ? AND b.unit = x.unit AND b.state = 'held' AND b.lot = 0`+lock+") b",
 			append(list.Args(), w.book)...)
 	}
 	query := headColumns + " FROM " + list.SQL() + ` JOIN prm_ledger_balances b ON b.owner = x.owner AND b.unit = x.unit
@@ -202,7 +208,7 @@ func keep(rows *[]*balance) func(store.Row) error {
 	return func(r store.Row) error {
 		b := &balance{}
 		*rows = append(*rows, b)
-		return r.Scan(&b.ID, &b.Book, &b.Owner, &b.Unit, &b.State, &b.Lot, &b.PartnerID, &b.Amount, &b.Bounded, &b.Recorded, &b.Lots, &b.Seats, &b.Cap, &b.Due)
+		return r.Scan(&b.ID, &b.Book, &b.Owner, &b.Unit, &b.State, &b.Lot, &b.PartnerID, &b.Amount, &b.Bounded, &b.Recorded, &b.Lots, &b.Seats, &b.Cap, &b.Due, &b.Stated)
 	}
 }
 
@@ -243,7 +249,7 @@ func (w *world) complete(list []Posting) error {
 		if from == nil || to == nil {
 			continue
 		}
-		deep := p.From.State != Held || p.To.State != Held || len(p.Lots) > 0 || p.New != (Validity{}) || from.deep(false) || to.deep(from != to)
+		deep := p.deep(from, to)
 		for _, a := range []*account{from, to} {
 			if deep && a.owner != Issuer {
 				need[a] = true
@@ -251,6 +257,11 @@ func (w *world) complete(list []Posting) error {
 		}
 	}
 	return w.fill(need)
+}
+
+// deep tells whether a posting needs more of its accounts than their heads.
+func (p *Posting) deep(from, to *account) bool {
+	return p.From.State != Held || p.To.State != Held || len(p.Lots) > 0 || p.New != (Validity{}) || from.deep(false) || to.deep(from != to)
 }
 
 // deep tells whether there is more to an account than its head.

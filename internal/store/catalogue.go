@@ -123,7 +123,7 @@ var tables = []Table{
 	{
 		Name:    "prm_ledger_balances",
 		Partner: "partner_id",
-		Columns: []string{"id", "book", "owner", "unit", "state", "lot", "amount", "bounded", "recorded", "lots", "seats", "cap", "due"},
+		Columns: []string{"id", "book", "owner", "unit", "state", "lot", "amount", "bounded", "recorded", "lots", "seats", "cap", "due", "stated"},
 		Keeps:   "everything: pseudonymous ids and quantities",
 	},
 	{

@@ -31,6 +31,11 @@ type Tx struct {
 // ten times; fn must therefore have no effect but on tx. In a host's transaction fn runs once, in a savepoint that an error
 // undoes; nothing is committed there.
 func InTx(ctx context.Context, d *DB, fn func(*Tx) error) error {
+	return Repeating(ctx, d, func() error { return nil }, fn)
+}
+
+// Repeating is InTx that calls again each time before another try, whose error ends the trying.
+func Repeating(ctx context.Context, d *DB, again func() error, fn func(*Tx) error) error {
 	if d.bad != nil {
 		return d.bad
 	}
@@ -48,6 +53,11 @@ func InTx(ctx context.Context, d *DB, fn func(*Tx) error) error {
 		switch {
 		case err == nil || errors.Is(err, ErrOutcomeUnknown) || !Again(err):
 			return d.report(ctx, err)
+		}
+		if err := again(); err != nil {
+			return err
+		}
+		switch {
 		case !d.engine.postgres && time.Since(begun) > d.cfg.ConnWait: // each try has already waited for the busy timeout
 			return errLocked
 		case try == maxTries || !pause(ctx, try):

@@ -6,6 +6,7 @@ ALTER TABLE prm_ledger_balances
   ADD COLUMN seats BIGINT NOT NULL DEFAULT 0 CHECK (seats >= 0),
   ADD COLUMN cap   BIGINT NOT NULL DEFAULT -1,
   ADD COLUMN due   BIGINT NOT NULL DEFAULT 0,
+  ADD COLUMN stated BIGINT NOT NULL DEFAULT 0,
   SET (fillfactor = 50);
 CREATE INDEX prm_ledger_balances_due ON prm_ledger_balances (due) WHERE due > 0;
 

@@ -5,6 +5,7 @@ ALTER TABLE prm_ledger_balances ADD COLUMN lots  BIGINT NOT NULL DEFAULT 0 CHECK
 ALTER TABLE prm_ledger_balances ADD COLUMN seats BIGINT NOT NULL DEFAULT 0 CHECK (seats >= 0);
 ALTER TABLE prm_ledger_balances ADD COLUMN cap   BIGINT NOT NULL DEFAULT -1;
 ALTER TABLE prm_ledger_balances ADD COLUMN due   BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE prm_ledger_balances ADD COLUMN stated BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX prm_ledger_balances_due ON prm_ledger_balances (due) WHERE due > 0;
 
 -- SQLite cannot change a UNIQUE, so the table is made anew; its triggers and indexes go with the old one.

@@ -1,0 +1,236 @@
+package ledger
+
+import (
+	"context"
+	"sync"
+)
+
+// Recent remembers accounts as the shared commits of this process leave them, so that the next one is decided on before the last has
+// ended, and without asking the database. What it says is a guess: what is written on the strength of it fails by itself unless every account
+// is still as it was remembered. The zero Recent remembers nothing.
+type Recent struct {
+	mu       sync.Mutex
+	accounts map[name]*account // never changed, only replaced
+	rows     int               // of them all
+	epoch    int64             // raised when a turn fails
+	last     *Turn
+
+	// How far it is trusted: after a wrong guess not for some commits, more of them each time; after a row of right ones again.
+	wary, penalty, right int
+}
+
+const (
+	// maxRecent bounds the rows of the accounts that are remembered, some 300 bytes each.
+	maxRecent = 1 << 16
+	// maxPenalty bounds how many commits do without guessing after a wrong guess: where other processes move the same accounts, one commit in
+	// so many is made twice.
+	maxPenalty = 64
+	// enoughRight is how many right guesses in a row make up for wrong ones.
+	enoughRight = 64
+)
+
+// Turn is the place of one shared commit in the row of those of a process. They are decided on in that order, each on the accounts that the
+// ones before leave, and end in it. All of it is guarded by the mutex of its Recent.
+type Turn struct {
+	recent *Recent
+	before *Turn
+	epoch  int64
+	guess  bool
+	ended  chan struct{}
+	over   bool
+	failed bool
+
+	// Known once it has been decided on: the keys that it uses, and the accounts that it leaves.
+	keys map[[3]string]int
+	left map[name]*account
+}
+
+// Next begins a turn. It must be ended.
+func (r *Recent) Next() *Turn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := &Turn{recent: r, before: r.last, epoch: r.epoch, ended: make(chan struct{})}
+	t.before = t.previous()
+	r.last = t
+	return t
+}
+
+// Another ends the turn for a failure, and begins another one.
+func (t *Turn) Another() *Turn {
+	t.End(false)
+	return t.recent.Next()
+}
+
+// Trusted tells whether the turn may guess.
+func (t *Turn) Trusted() bool {
+	r := t.recent
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wary > 0 {
+		r.wary--
+		return false
+	}
+	t.guess = true
+	return true
+}
+
+// previous is the last turn before this one that has not ended.
+func (t *Turn) previous() *Turn {
+	before := t.before
+	for before != nil && before.over {
+		before = before.before
+	}
+	return before
+}
+
+// Behind is how many turns before this one have not ended.
+func (t *Turn) Behind() (n int) {
+	if t == nil {
+		return 0
+	}
+	t.recent.mu.Lock()
+	defer t.recent.mu.Unlock()
+	for t = t.previous(); t != nil; t = t.previous() {
+		n++
+	}
+	return n
+}
+
+// Wait waits for the end of the turn before, and tells whether that failed.
+func (t *Turn) Wait(ctx context.Context) (failed bool, err error) {
+	t.recent.mu.Lock()
+	before := t.before
+	t.recent.mu.Unlock()
+	if before == nil {
+		return false, nil
+	}
+	select {
+	case <-before.ended:
+		return before.failed, nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+// End ends the turn: committed tells whether the accounts are as it left them. Only the first end counts.
+func (t *Turn) End(committed bool) {
+	r := t.recent
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.over {
+		return
+	}
+	t.over, t.failed, t.before = true, !committed, t.previous()
+	switch {
+	case t.failed:
+		r.epoch++
+		for n := range t.left {
+			delete(r.accounts, n)
+		}
+	case t.guess:
+		if r.right++; r.right >= enoughRight {
+			r.penalty = 0
+		}
+	}
+	close(t.ended)
+}
+
+// Wrong notes that the turn has guessed wrong.
+func (t *Turn) Wrong() {
+	r := t.recent
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.right, r.penalty = 0, min(maxPenalty, max(1, 2*r.penalty))
+	r.wary = r.penalty
+}
+
+// Forget forgets an account that something else has changed than a shared commit.
+func (r *Recent) Forget(owner, unit string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget(name{owner, unit})
+}
+
+func (r *Recent) forget(n name) {
+	if a := r.accounts[n]; a != nil {
+		r.rows -= len(a.rows)
+		delete(r.accounts, n)
+	}
+}
+
+// recall returns what is remembered of accounts, to be changed. It is not ok to guess what is not: a turn before that has not ended may leave
+// it, or it uses the key of one of the postings, for whose commit a second use would wait.
+func (t *Turn) recall(names []name, list []Posting) (found map[name]*account, ok bool) {
+	found = make(map[name]*account, len(names))
+	r := t.recent
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.epoch = r.epoch
+	for _, n := range names {
+		if a := r.accounts[n]; a != nil {
+			found[n] = a.copied()
+		}
+	}
+	for before := t.previous(); before != nil; before = before.previous() {
+		for _, n := range names {
+			if _, changed := before.left[n]; changed && found[n] == nil {
+				return found, false
+			}
+		}
+		for i := range list {
+			if _, used := before.keys[[3]string{list[i].Partner, list[i].Verb, list[i].Key}]; used {
+				return found, false
+			}
+		}
+	}
+	return found, true
+}
+
+// leave remembers accounts as the turn has them when it has been decided on, and the keys that it uses. They are not changed any more. It is
+// false if a turn before has failed meanwhile: what that was to leave never was.
+func (t *Turn) leave(w *world, keys map[[3]string]int) bool {
+	r := t.recent
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.keys, t.left, w.left = keys, w.accounts, true
+	if t.epoch != r.epoch {
+		return false
+	}
+	if r.accounts == nil || r.rows > maxRecent {
+		r.accounts, r.rows = make(map[name]*account, len(w.accounts)), 0
+	}
+	for n, a := range w.accounts {
+		r.forget(n)
+		r.accounts[n] = a
+		r.rows += len(a.rows)
+	}
+	return true
+}
+
+// copied is an account of its own, as it will be once it is written.
+func (a *account) copied() *account {
+	c := &account{name: a.name, whole: a.whole, rows: make([]*balance, len(a.rows))}
+	rows := make([]balance, len(a.rows))
+	for i, b := range a.rows {
+		rows[i] = *b
+		rows[i].written()
+		c.rows[i] = &rows[i]
+	}
+	c.head = c.rows[0]
+	return c
+}
+
+// trusted tells whether a posting can be decided on by what is remembered: of accounts of which enough is known, that time has no work on,
+// and without anything new.
+func (w *world) trusted(p *Posting) bool {
+	from, to := w.accounts[name{p.From.Owner, p.Unit}], w.accounts[name{p.To.Owner, p.Unit}]
+	if from == nil || to == nil || p.New != (Validity{}) || len(p.Lots) > 0 {
+		return false
+	}
+	for _, a := range []*account{from, to} {
+		if a.due(w.tx.Now()) || a.head.Stated > a.head.Recorded || p.deep(from, to) && !a.whole && a.owner != Issuer {
+			return false
+		}
+	}
+	return true
+}
