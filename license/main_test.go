@@ -27,16 +27,24 @@ func (plainHasher) Verify(_ context.Context, hash string, p []byte) (ok, renew b
 
 // clock is a settable time.
 type clock struct {
-	mu sync.Mutex
-	t  time.Time
+	mu   sync.Mutex
+	t    time.Time
+	late func() (wait chan struct{}) // see holdUp
 }
 
 // Now ticks, so that no two calls see the same instant.
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.t = c.t.Add(time.Millisecond)
-	return c.t
+	now, wait := c.t, chan struct{}(nil)
+	if c.late != nil {
+		wait = c.late()
+	}
+	c.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	return now
 }
 
 // Advance moves the clock, back too.

@@ -171,7 +171,7 @@ func (l *Ledger) inTurn(ctx context.Context, c *commit) error {
 		}
 		c.turn = c.turn.Another()
 	}
-	if _, err := c.turn.Wait(ctx); err != nil {
+	if err := c.turn.Wait(ctx); err != nil {
 		return err
 	}
 	err := l.reg.WriteAll(ctx, c.calls(), partner.Passing, c)

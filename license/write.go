@@ -2,6 +2,7 @@ package license
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
@@ -87,7 +88,7 @@ func (w write) hash() string {
 	if w.from != nil {
 		asserted = w.from.String()
 	}
-	parts := []string{w.verb, w.sku, w.target, asserted, w.reason, fmt.Sprint(w.quantity), fmt.Sprint(store.At(w.effective))}
+	parts := []string{w.verb, w.sku, w.target, asserted, w.reason, strconv.FormatInt(w.quantity, 10), strconv.FormatInt(int64(store.At(w.effective)), 10)}
 	if w.valid != (partner.Period{}) {
 		parts = append(parts, fmt.Sprint(store.At(w.valid.From), " ", store.At(w.valid.Until)))
 	}

@@ -46,7 +46,8 @@ func (d *Access) Explain(ctx context.Context, action, target string) (dec Decisi
 	if err != nil {
 		return dec, err
 	}
-	v := decide(&f, action)
+	var v verdict
+	v.decide(&f, action)
 	if f.alive().err == nil {
 		d.reg.used(ctx, &Standing{facts: &f, reg: d.reg})
 	}

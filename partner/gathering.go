@@ -50,13 +50,13 @@ const (
 	// for; and a plan is not made anew for each length of a list.
 	briskly = "SELECT set_config('lock_timeout', '250ms', TRUE), set_config('plan_cache_mode', 'force_generic_plan', TRUE)"
 
-	// allFree passes gates, and fails unless all of them are free and the number behind them is the one that is remembered: a division by
-	// zero is the one error that plain SQL can be made to have. A sequence is read as it is at that moment, not as of a snapshot; and the
-	// moment is after the gates, for the reading depends on their count.
-	allFree   = `WITH gates AS MATERIALIZED (SELECT count(*) AS n FROM (SELECT pg_try_advisory_xact_lock_shared(hashtextextended(x.id, ?)) AS free FROM `
-	sameFacts = `) SELECT 1 / CAST(n = CAST(? AS BIGINT) AND (SELECT CAST(1000000 * extract(epoch FROM pg_postmaster_start_time()) AS BIGINT) = CAST(? AS BIGINT)
-	AND last_value + CAST(is_called AS INTEGER) = CAST(? AS BIGINT) FROM prm_facts WHERE n >= 0) AS INTEGER),
-	set_config('lock_timeout', '250ms', TRUE), set_config('plan_cache_mode', 'force_generic_plan', TRUE) FROM gates`
+	// sameFacts fails unless the number is still the one that is remembered, and has every change wait from then on: a division by zero is the
+	// one error that plain SQL can be made to have. A sequence is read as it is at that moment, not as of a snapshot, and the moment is when
+	// the lock is held, for the reading depends on it.
+	sameFacts = `WITH gate AS MATERIALIZED (SELECT pg_try_advisory_xact_lock_shared(hashtextextended('prm_facts', ?)) AS free)
+	SELECT 1 / CAST(free AND (SELECT CAST(1000000 * extract(epoch FROM pg_postmaster_start_time()) AS BIGINT) = CAST(? AS BIGINT)
+	AND last_value + CAST(is_called AS INTEGER) = CAST(? AS BIGINT) FROM prm_facts WHERE free) AS INTEGER),
+	set_config('lock_timeout', '250ms', TRUE), set_config('plan_cache_mode', 'force_generic_plan', TRUE) FROM gate`
 
 	// maxGates bounds the accounts that one transaction passes a gate for: a server has room for some thousands of such locks. A longer
 	// list shares the rows themselves.
@@ -109,33 +109,27 @@ func (g *gathering) enter(trusting bool) error {
 	return g.tx.Flush()
 }
 
-// guess takes what is remembered for true. What it puts off fails unless all gates are free and the number behind them is the one that all of it
-// holds at.
+// guess takes what is remembered for true. What it puts off fails if the number has been raised since, and every change waits until the
+// transaction ends: no other gate is needed.
 func (g *gathering) guess(at stamp) error {
 	if slices.Contains(g.known, false) || g.tx.Frozen() {
 		return errOutdated
 	}
 	g.at = at
-	if err := g.passFree(); err != nil {
-		return err
-	}
-	return g.ahead(g.tx, g.verdicts)
-}
-
-// passFree passes the gates of all calls, if they are free and nothing has changed behind them. SQLite has no gates, and the number is the
-// transaction's.
-func (g *gathering) passFree() error {
 	if g.tx.Postgres() {
-		names := g.names()
-		list := names.rows(g.tx, idColumns)
-		return g.tx.Later(deciding, ignore, allFree+list.SQL()+whereFree+sameFacts,
-			slices.Concat([]any{gateSeed}, list.Args(), []any{len(names), g.at.server, g.at.number})...)
+		if err := g.tx.Later(deciding, ignore, sameFacts, gateSeed, at.server, at.number); err != nil {
+			return err
+		}
+		return g.ahead(g.tx, g.verdicts)
 	}
 	var now stamp
-	if err := now.read(g.tx); err != nil || now == g.at {
+	if err := now.read(g.tx); err != nil {
 		return err
 	}
-	return errOutdated
+	if now != at {
+		return errOutdated
+	}
+	return g.ahead(g.tx, g.verdicts)
 }
 
 // names are those of the gates of the calls that are known.

@@ -126,14 +126,15 @@ func (v *verdict) take(s step) bool {
 	return s.err != nil
 }
 
-// decide is the one policy function: it says whether the actor may do action on the target, and why. Calls and their Explain share
-// it, and [facts.scope] makes the SQL's predicate from the same facts.
+// decide decides without giving reasons.
 func decide(f *facts, action string) verdict {
-	var v verdict
+	v := verdict{quiet: true}
 	v.decide(f, action)
 	return v
 }
 
+// decide is the one policy function: it says whether the actor may do action on the target, and why. Calls and their Explain share
+// it, and [facts.scope] makes the SQL's predicate from the same facts.
 func (v *verdict) decide(f *facts, action string) {
 	r, known := rules[action]
 	if !known {

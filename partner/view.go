@@ -46,9 +46,7 @@ func (v *View) May(ctx context.Context, action, target string) (err error) {
 	}
 	f := facts{now: store.Now(v.reg.db), limits: v.reg.opts.Session, actor: v.actor, target: target, active: target == "" && r.active}
 	if !store.Joined(v.reg.db) && v.reg.known.asOf(v.at, &f) {
-		found := verdict{quiet: true}
-		found.decide(&f, action)
-		return found.err
+		return decide(&f, action).err
 	}
 	defer wrap(&err, "may %s", action)
 	ctx = context.WithValue(ctx, actorKey{}, v.actor)

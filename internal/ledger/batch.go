@@ -40,7 +40,6 @@ func Begin(tx *store.Tx, list []Posting, way Way) (b *Batch, err error) {
 	case way.Guess:
 		err = b.guess(tx)
 	case way.Turn != nil:
-		way.Turn.recall(nil, nil)
 		b.w = newWorld(tx, list[0].Book, list, passingBy)
 		err = b.w.ask(b.w.names(), &b.rows)
 	default:
@@ -106,7 +105,7 @@ func (b *Batch) Decide(held func(i int) bool) (Result, error) {
 	}
 	r.Notes = b.w.notes
 	b.w.sure = b.Turn != nil && len(r.Notes) == 0 && b.w.tx.Sure()
-	if err := b.w.send(b.Turn.Behind() > 0); err != nil {
+	if err := b.w.send(b.Guess && !b.Turn.alone()); err != nil {
 		return Result{}, b.seen(err)
 	}
 	if b.Turn != nil && !b.Turn.leave(b.w, own) && b.Guess {
@@ -135,7 +134,7 @@ func (b *Batch) make(p *Posting) (o Outcome) {
 	return o
 }
 
-// Follow waits for the turn before, if this one has been decided on what that leaves: only then are the balances sent.
+// Follow waits for the turns before that this one has been decided on, if they are still on their way: only then are the balances sent.
 func (b *Batch) Follow() error {
 	if len(b.list) == 0 || !b.w.follows() {
 		return nil
@@ -143,8 +142,7 @@ func (b *Batch) Follow() error {
 	if err := b.w.tx.Flush(); err != nil {
 		return b.seen(err)
 	}
-	failed, err := b.Turn.Wait(b.w.tx.Context())
-	if err != nil || failed {
+	if stands, err := b.Turn.stands(b.w.tx.Context()); err != nil || !stands {
 		return cmp.Or(err, store.ErrAgain)
 	}
 	return b.w.sendBalances()

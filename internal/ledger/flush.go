@@ -116,12 +116,15 @@ func (w *world) insertRows() error {
 	err := w.tx.Query(engine, &made, `INSERT INTO prm_ledger_balances (book, owner, unit, state, lot, partner_id, amount, bounded, recorded)
 		SELECT ?, x.owner, x.unit, x.state, x.lot, x.partner, x.amount, TRUE, x.recorded FROM `+list.SQL()+`
 		RETURNING id, owner, unit, state, lot`, append([]any{w.book}, list.Args()...)...)
+	if err != nil {
+		return err
+	}
 	for _, m := range made {
 		b := fresh[name{m.Owner, m.Unit}][slot{m.State, m.Lot}]
 		b.ID = m.ID
 		b.written()
 	}
-	return err
+	return nil
 }
 
 // sendLegs sends the entries and, unless apart, the balances that they changed: in one statement where that can be, each being a round trip.

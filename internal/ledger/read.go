@@ -137,12 +137,28 @@ func Await(tx *store.Tx, book Book, owner string, until store.Micros) error {
 		return err
 	}
 	until = min(until, tx.Clock())
+	if tx.Joined() && tx.Postgres() {
+		if err := tellForGood(tx); err != nil {
+			return err
+		}
+	}
 	if !slices.ContainsFunc(rows, func(b balance) bool { return b.State == Held && b.Lot == 0 && max(b.Recorded, b.Stated) < until }) {
 		return nil
 	}
 	_, err = tx.Exec(engine, `UPDATE prm_ledger_balances SET stated = ? WHERE owner = ? AND book = ? AND state = 'held' AND lot = 0
 		AND recorded < ? AND stated < ?`, until, owner, book, until, until)
 	return err
+}
+
+// tellForGood has no transfer go through that has its time already, for what is told in a host's transaction has been told even if that is
+// rolled back: it raises the number that those rely on, and waits for those that have found it as it was.
+func tellForGood(tx *store.Tx) error {
+	var number int64
+	return tx.Scan(engine, func(r store.Row) error {
+		var locked, unlocked string
+		return r.Scan(&number, &locked, &unlocked)
+	}, `SELECT nextval('prm_facts'), CAST(pg_advisory_lock(hashtextextended('prm_facts', 7369325)) AS TEXT),
+		CAST(pg_advisory_unlock(hashtextextended('prm_facts', 7369325)) AS TEXT)`)
 }
 
 // Forever is later than any recorded time.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -12,7 +13,6 @@ type Recent struct {
 	mu       sync.Mutex
 	accounts map[name]*account // never changed, only replaced
 	rows     int               // of them all
-	epoch    int64             // raised when a turn fails
 	last     *Turn
 
 	// How far it is trusted: after a wrong guess not for some commits, more of them each time; after a row of right ones again.
@@ -34,8 +34,8 @@ const (
 type Turn struct {
 	recent *Recent
 	before *Turn
-	epoch  int64
 	guess  bool
+	on     []*Turn // that it has been decided on, on their way then
 	ended  chan struct{}
 	over   bool
 	failed bool
@@ -49,7 +49,7 @@ type Turn struct {
 func (r *Recent) Next() *Turn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t := &Turn{recent: r, before: r.last, epoch: r.epoch, ended: make(chan struct{})}
+	t := &Turn{recent: r, before: r.last, ended: make(chan struct{})}
 	t.before = t.previous()
 	r.last = t
 	return t
@@ -83,33 +83,47 @@ func (t *Turn) previous() *Turn {
 	return before
 }
 
-// Behind is how many turns before this one have not ended.
-func (t *Turn) Behind() (n int) {
-	if t == nil {
-		return 0
+// Wait waits until all turns before have ended. Whoever holds a connection must not: one of them may be waiting for it.
+func (t *Turn) Wait(ctx context.Context) error {
+	for {
+		t.recent.mu.Lock()
+		before := t.previous()
+		t.recent.mu.Unlock()
+		if before == nil {
+			return nil
+		}
+		if err := before.end(ctx); err != nil {
+			return err
+		}
 	}
-	t.recent.mu.Lock()
-	defer t.recent.mu.Unlock()
-	for t = t.previous(); t != nil; t = t.previous() {
-		n++
-	}
-	return n
 }
 
-// Wait waits for the end of the turn before, and tells whether that failed.
-func (t *Turn) Wait(ctx context.Context) (failed bool, err error) {
-	t.recent.mu.Lock()
-	before := t.before
-	t.recent.mu.Unlock()
-	if before == nil {
-		return false, nil
-	}
+// end waits for the end of a turn.
+func (t *Turn) end(ctx context.Context) error {
 	select {
-	case <-before.ended:
-		return before.failed, nil
+	case <-t.ended:
+		return nil
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+}
+
+// alone tells whether nothing that the turn has been decided on is still on its way.
+func (t *Turn) alone() bool {
+	t.recent.mu.Lock()
+	defer t.recent.mu.Unlock()
+	return !slices.ContainsFunc(t.on, func(on *Turn) bool { return !on.over })
+}
+
+// stands waits for what the turn has been decided on, and tells whether all of it has come to be. Each of those has a connection, and none
+// waits for a later one.
+func (t *Turn) stands(ctx context.Context) (bool, error) {
+	for _, on := range t.on {
+		if err := on.end(ctx); err != nil || on.failed {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // End ends the turn: committed tells whether the accounts are as it left them. Only the first end counts.
@@ -121,11 +135,11 @@ func (t *Turn) End(committed bool) {
 		return
 	}
 	t.over, t.failed, t.before = true, !committed, t.previous()
+	t.on = nil // or all of them would be kept
 	switch {
 	case t.failed:
-		r.epoch++
 		for n := range t.left {
-			delete(r.accounts, n)
+			r.forget(n)
 		}
 	case t.guess:
 		if r.right++; r.right >= enoughRight {
@@ -151,6 +165,13 @@ func (r *Recent) Forget(owner, unit string) {
 	r.forget(name{owner, unit})
 }
 
+// ForgetAll forgets all accounts.
+func (r *Recent) ForgetAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.accounts, r.rows = nil, 0
+}
+
 func (r *Recent) forget(n name) {
 	if a := r.accounts[n]; a != nil {
 		r.rows -= len(a.rows)
@@ -165,13 +186,16 @@ func (t *Turn) recall(names []name, list []Posting) (found map[name]*account, ok
 	r := t.recent
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t.epoch = r.epoch
+	t.on = nil
 	for _, n := range names {
 		if a := r.accounts[n]; a != nil {
 			found[n] = a.copied()
 		}
 	}
 	for before := t.previous(); before != nil; before = before.previous() {
+		if before.left != nil {
+			t.on = append(t.on, before)
+		}
 		for _, n := range names {
 			if _, changed := before.left[n]; changed && found[n] == nil {
 				return found, false
@@ -193,7 +217,7 @@ func (t *Turn) leave(w *world, keys map[[3]string]int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t.keys, t.left, w.left = keys, w.accounts, true
-	if t.epoch != r.epoch {
+	if slices.ContainsFunc(t.on, func(on *Turn) bool { return on.over && on.failed }) {
 		return false
 	}
 	if r.accounts == nil || r.rows > maxRecent {

@@ -259,3 +259,56 @@ func TestBEY12_WrongGuessesAreFollowedByNone(t *testing.T) {
 		t.Error("after many right guesses a wrong one is not the first again")
 	}
 }
+
+// TestBEY12_ACommitIsToldWhateverComesBetween: a turn that ends early between two commits hides the first from the second no more than nothing
+// does. The head looks as the first would have left it, but the lots behind it do not.
+func TestBEY12_ACommitIsToldWhateverComesBetween(t *testing.T) {
+	b := newBook(t, dbtest.New(t, dbtest.Postgres))
+	for _, until := range []store.Micros{1 << 40, 1 << 41} {
+		b.must(b.move(ledger.Issuer, "pool", 5, func(p *ledger.Posting) { p.New = ledger.Validity{Until: until} }))
+	}
+	b.must(b.move(ledger.Issuer, "project", 1))
+	b.must(b.move(ledger.Issuer, "third", 1))
+	b.must(b.move("pool", "third", 1))
+	b.must(b.move("pool", "project", 1))
+	var r ledger.Recent
+	if _, err := b.turn(&r, false, b.move("pool", "third", 1), b.move("third", "pool", 1), b.move("pool", "project", 1), b.move("project", "pool", 1)); err != nil {
+		t.Fatal(err)
+	}
+	first := b.begin(&r, true, b.move("pool", "project", 2))
+	if err := <-first.decided; err != nil {
+		t.Fatal(err)
+	}
+	between := r.Next()
+	second := b.begin(&r, true, b.move("pool", "third", 1))
+	if err := <-second.decided; err != nil {
+		t.Fatal(err)
+	}
+	between.End(true)
+	if err := first.finish(false); !errors.Is(err, errGivenUp) {
+		t.Fatal(err)
+	}
+	b.must(b.move("pool", "project", 1))
+	if err := second.finish(true); !errors.Is(err, store.ErrAgain) {
+		t.Errorf("decided on what never was: %v, %d after it of %d", err, second.result.Outcomes[0].Transfer.FromAfter, b.of("pool"))
+	}
+	b.sound()
+}
+
+// TestBEY12_ACommitUnderLocksRestsOnThemAlone: whatever becomes of other turns.
+func TestBEY12_ACommitUnderLocksRestsOnThemAlone(t *testing.T) {
+	b := newBook(t, dbtest.New(t, dbtest.Postgres))
+	b.must(b.move(ledger.Issuer, "pool", 20))
+	b.must(b.move("pool", "project", 1))
+	var r ledger.Recent
+	before := r.Next()
+	locked := b.begin(&r, false, b.move("pool", "project", 1))
+	if err := <-locked.decided; err != nil {
+		t.Fatal(err)
+	}
+	before.End(false)
+	if err := locked.finish(true); err != nil {
+		t.Error(err)
+	}
+	b.sound()
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
@@ -237,9 +238,11 @@ func add(a, b int64) (int64, bool) {
 
 // Digest names the content behind a key.
 func Digest(parts ...string) string {
-	h := sha256.New()
+	content := make([]byte, 0, 256)
 	for _, p := range parts {
-		_, _ = fmt.Fprintf(h, "%d:%s", len(p), p)
+		content = append(strconv.AppendInt(content, int64(len(p)), 10), ':')
+		content = append(content, p...)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:16])
 }

@@ -383,5 +383,8 @@ func (t *Tx) Delete(q *gorm.DB) (int64, error) {
 	return res.RowsAffected, classify(res.Error)
 }
 
+// Joined tells whether tx is inside a host's transaction, which can be rolled back whatever becomes of the call.
+func (t *Tx) Joined() bool { return t.host != nil }
+
 // Frozen tells whether tx is inside a host's transaction that reads from a snapshot; see [hostTx.frozen].
 func (t *Tx) Frozen() bool { return t.host != nil && t.host.frozen(t.ctx, t.engine) }

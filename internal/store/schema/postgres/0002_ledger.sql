@@ -108,9 +108,13 @@ CREATE INDEX prm_license_requests_by_partner ON prm_license_requests (partner_id
 -- The number that every change of what a decision rests on raises, before it commits and while it holds its gate alone: what was read behind
 -- that gate at the same number still holds. Not the last use of a session, which decides nothing until it is old.
 CREATE SEQUENCE prm_facts;
+-- Whoever relies on the number alone holds the lock of that name together with others until it commits: a change waits for those who have
+-- found the old one.
 CREATE FUNCTION prm_facts_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM nextval(CAST(format('%I.prm_facts', TG_TABLE_SCHEMA) AS regclass));
+  PERFORM pg_advisory_lock(hashtextextended('prm_facts', 7369325));
+  PERFORM pg_advisory_unlock(hashtextextended('prm_facts', 7369325));
   RETURN NULL;
 END $$;
 CREATE TRIGGER prm_partners_facts AFTER UPDATE OR DELETE ON prm_partners FOR EACH STATEMENT EXECUTE FUNCTION prm_facts_changed();
