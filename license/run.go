@@ -166,7 +166,11 @@ func (l *Ledger) inTurn(ctx context.Context, c *commit) error {
 			return err
 		}
 		c.guess = false
-		if c.begun != nil && !seen(err) {
+		switch {
+		case seen(err):
+			c.unseen = false
+			l.repeats.Store(lookAfterRepeat)
+		case c.begun != nil: // what access decisions rest on was remembered
 			c.turn.Wrong()
 		}
 		c.turn = c.turn.Another()

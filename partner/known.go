@@ -128,11 +128,21 @@ func (k *known) recall(list []facts) (stamp, []bool) {
 	return k.at, found
 }
 
-// asOf fills in facts from memory, if that has them as they were at a number or later.
-func (k *known) asOf(at stamp, f *facts) bool {
+// about fills in what f is about, if memory has that as it was at a number or later.
+func (k *known) about(at stamp, f *facts) bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return k.sessions != nil && k.at.server == at.server && k.at.number >= at.number && k.complete(f) && !f.stale()
+	if k.sessions == nil || k.at.server != at.server || k.at.number < at.number {
+		return false
+	}
+	if f.active {
+		f.Account = f.Active
+	} else if a := k.accounts[f.target]; a != nil {
+		f.Account = *a
+	}
+	all := true
+	f.Holder = row(k.partners, cmp.Or(f.Account.PartnerID, f.target), &all)
+	return all
 }
 
 // learn remembers rows that were read at a number, behind their gates, in a transaction whose commit is durable: no crash can give that

@@ -218,14 +218,17 @@ type Deed struct {
 
 var (
 	eventColumns = store.ColumnsOf("id TEXT", "kind TEXT", "actor TEXT", "partner TEXT", "account TEXT", "target TEXT", "changed TEXT")
-	// Most of a commit's events are of one kind; a list costs by its columns.
+	// Most of a commit's events are of one kind, and most of those one user's, each about the project that it was done to; a list costs by
+	// its columns.
 	alikeEventColumns = store.ColumnsOf("id TEXT", "actor TEXT", "partner TEXT", "account TEXT", "target TEXT")
+	ownEventColumns   = store.ColumnsOf("id TEXT", "target TEXT")
 )
 
 const (
 	insertEvents      = "INSERT INTO prm_events (id, at, kind, actor, subject, partner_id, account_id, target, changed) "
 	selectEvents      = insertEvents + "SELECT x.id, ?, x.kind, x.actor, x.actor, x.partner, x.account, x.target, x.changed FROM "
 	selectAlikeEvents = insertEvents + "SELECT x.id, ?, ?, x.actor, x.actor, x.partner, x.account, x.target, ? FROM "
+	selectOwnEvents   = insertEvents + "SELECT x.id, ?, ?, ?, ?, ?, x.target, x.target, ? FROM "
 )
 
 // RecordAll is Standing.Record for several calls of one transaction. It goes to the database with the next statement, or at the end.
@@ -233,27 +236,43 @@ func RecordAll(tx *store.Tx, events []Deed) error {
 	if len(events) == 0 {
 		return nil
 	}
-	kind, changed := events[0].Kind, events[0].Changed
-	alike := !slices.ContainsFunc(events, func(e Deed) bool { return e.Kind != kind || e.Changed != changed })
-	list := tx.Rows(eventColumns)
-	if alike {
-		list = tx.Rows(alikeEventColumns)
-	}
-	for _, e := range events {
-		row := e.Standing.event(tx, e.Kind, e.Target)
+	rows := make([]eventRow, len(events))
+	alike, own := true, true
+	for i, e := range events {
+		rows[i] = e.Standing.event(tx, e.Kind, e.Target)
+		rows[i].Changed = e.Changed
 		e.Standing.recorded = true
-		var account any
-		if row.AccountID != nil {
-			account = *row.AccountID
-		}
-		if alike {
-			list.Add(row.ID, row.Actor, row.PartnerID, account, row.Target)
-		} else {
-			list.Add(row.ID, row.Kind, row.Actor, row.PartnerID, account, row.Target, e.Changed)
-		}
+		r, first := &rows[i], &rows[0]
+		alike = alike && r.Kind == first.Kind && r.Changed == first.Changed
+		own = own && r.Actor == first.Actor && r.PartnerID == first.PartnerID && r.AccountID != nil && *r.AccountID == r.Target
 	}
-	if alike {
-		return tx.Later(decided, nil, selectAlikeEvents+list.SQL(), append([]any{tx.Now(), kind, changed}, list.Args()...)...)
+	first := &rows[0]
+	switch {
+	case alike && own:
+		list := tx.Rows(ownEventColumns)
+		for _, r := range rows {
+			list.Add(r.ID, r.Target)
+		}
+		return tx.Later(decided, nil, selectOwnEvents+list.SQL(),
+			append([]any{tx.Now(), first.Kind, first.Actor, first.Actor, first.PartnerID, first.Changed}, list.Args()...)...)
+	case alike:
+		list := tx.Rows(alikeEventColumns)
+		for _, r := range rows {
+			list.Add(r.ID, r.Actor, r.PartnerID, nullable(r.AccountID), r.Target)
+		}
+		return tx.Later(decided, nil, selectAlikeEvents+list.SQL(), append([]any{tx.Now(), first.Kind, first.Changed}, list.Args()...)...)
+	}
+	list := tx.Rows(eventColumns)
+	for _, r := range rows {
+		list.Add(r.ID, r.Kind, r.Actor, r.PartnerID, nullable(r.AccountID), r.Target, r.Changed)
 	}
 	return tx.Later(decided, nil, selectEvents+list.SQL(), append([]any{tx.Now()}, list.Args()...)...)
+}
+
+// nullable is a text, or nil.
+func nullable(s *string) any {
+	if s == nil {
+		return nil
+	}
+	return *s
 }

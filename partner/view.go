@@ -11,9 +11,9 @@ import (
 // [Access.View], it is good for one request: what is blocked or closed afterwards it may still allow, which the calls themselves never do.
 // It is safe for concurrent use.
 type View struct {
-	reg   *Registry
-	actor actor
-	at    stamp
+	reg  *Registry
+	self facts // all that is not about a target
+	at   stamp
 }
 
 // View asks once how things are. [ErrForbidden] without a live session, *[BlockedError] if its principal is blocked; the vendor has a View,
@@ -21,11 +21,14 @@ type View struct {
 func (d *Access) View(ctx context.Context) (v *View, err error) {
 	defer wrap(&err, "view")
 	v = &View{reg: d.reg}
-	if v.actor, err = actorOf(ctx); err != nil {
+	self, err := actorOf(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if v.actor.host == "" {
-		err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(tx *store.Tx, _ *Standing) error {
+	v.self = facts{limits: d.reg.opts.Session, actor: self}
+	if self.host == "" {
+		err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(tx *store.Tx, s *Standing) error {
+			v.self = *s.facts
 			return cmp.Or(v.at.read(tx), tx.Flush())
 		})
 	} else {
@@ -34,6 +37,7 @@ func (d *Access) View(ctx context.Context) (v *View, err error) {
 	if err != nil {
 		return nil, err
 	}
+	v.self.Account, v.self.Holder = accountFacts{}, partnerFacts{}
 	return v, nil
 }
 
@@ -44,12 +48,13 @@ func (v *View) May(ctx context.Context, action, target string) (err error) {
 	if !known {
 		return unknownAction()
 	}
-	f := facts{now: store.Now(v.reg.db), limits: v.reg.opts.Session, actor: v.actor, target: target, active: target == "" && r.active}
-	if !store.Joined(v.reg.db) && v.reg.known.asOf(v.at, &f) {
+	f := v.self
+	f.now, f.target, f.active = store.Now(v.reg.db), target, target == "" && r.active
+	if !store.Joined(v.reg.db) && !f.stale() && v.reg.known.about(v.at, &f) {
 		return decide(&f, action).err
 	}
 	defer wrap(&err, "may %s", action)
-	ctx = context.WithValue(ctx, actorKey{}, v.actor)
+	ctx = context.WithValue(ctx, actorKey{}, v.self.actor)
 	return v.reg.Read(ctx, Ask{Action: action, Target: target}, func(*store.Tx, *Standing) error { return nil })
 }
 

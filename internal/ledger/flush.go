@@ -19,6 +19,9 @@ var (
 	// Most moves are alike: of one unit and verb, from one row to one, which changes nothing but two balances. A list costs by its columns.
 	alikeLegColumns = store.ColumnsOf("quantity BIGINT", "from_id BIGINT", "to_id BIGINT", "from_after BIGINT", "to_after BIGINT",
 		"partner TEXT", "actor TEXT", "key TEXT", "hash TEXT", "recorded BIGINT")
+	// And most of those are one user's, or a list's.
+	ownLegColumns = store.ColumnsOf("quantity BIGINT", "from_id BIGINT", "to_id BIGINT", "from_after BIGINT", "to_after BIGINT",
+		"key TEXT", "hash TEXT", "recorded BIGINT")
 	alikeDiffColumns = store.ColumnsOf("id BIGINT", "before BIGINT", "after BIGINT", "prior BIGINT", "recorded BIGINT")
 )
 
@@ -130,11 +133,17 @@ func (w *world) insertRows() error {
 // sendLegs sends the entries and, unless apart, the balances that they changed: in one statement where that can be, each being a round trip.
 func (w *world) sendLegs(apart bool) error {
 	s := w.sending
-	legs, args := w.tx.Rows(alikeLegColumns), []any{w.book, w.moves[0].Unit, w.moves[0].Verb, w.moves[0].Reason}
-	insert := selectAlikeLegs + legs.SQL()
-	if w.alike() {
+	m := &w.moves[0]
+	legs, args := w.tx.Rows(ownLegColumns), []any{w.book, m.Unit, m.Verb, m.Partner, m.Actor, m.Reason}
+	insert := selectOwnLegs + legs.SQL()
+	switch alike, own := w.alike(); {
+	case alike && own:
+		w.addOwn(legs)
+	case alike:
+		legs, args = w.tx.Rows(alikeLegColumns), []any{w.book, m.Unit, m.Verb, m.Reason}
+		insert = selectAlikeLegs + legs.SQL()
 		w.addAlike(legs)
-	} else {
+	default:
 		legs, args = w.legRows(), []any{w.book}
 		insert = selectLegs + legs.SQL()
 	}
@@ -210,6 +219,8 @@ const (
 		x.key, x.hash, x.effective, x.recorded, x.part, x.parts, x.from_total, x.to_total, x.corrects FROM `
 	selectAlikeLegs = insertLegs + `SELECT ?, ?, ?, x.quantity, x.from_id, x.to_id, x.from_after, x.to_after, x.partner, x.actor, ?,
 		x.key, x.hash, x.recorded, x.recorded, 0, 1, NULL, NULL, NULL FROM `
+	selectOwnLegs = insertLegs + `SELECT ?, ?, ?, x.quantity, x.from_id, x.to_id, x.from_after, x.to_after, ?, ?, ?,
+		x.key, x.hash, x.recorded, x.recorded, 0, 1, NULL, NULL, NULL FROM `
 	legsEnd = " WHERE TRUE ON CONFLICT DO NOTHING"
 
 	updateAll = `UPDATE prm_ledger_balances AS b SET amount = x.after, recorded = x.recorded, lots = x.lots, seats = x.seats,
@@ -227,26 +238,35 @@ const (
 
 var errNotAsRead = fail.New(fail.Unavailable, "ledger: a locked balance has changed")
 
-// alike tells whether the moves fit into alikeLegColumns.
-func (w *world) alike() bool {
+// alike tells whether the moves fit into alikeLegColumns; own, whether they even fit into ownLegColumns.
+func (w *world) alike() (alike, own bool) {
 	if len(w.legs) != len(w.moves) {
-		return false
+		return false, false
 	}
 	first := &w.moves[0]
+	own = true
 	for i, l := range w.legs {
 		m := &w.moves[i]
 		if l.move != i || m.Unit != first.Unit || m.Verb != first.Verb || m.Reason != first.Reason || m.Corrects != 0 || m.Effective != m.Recorded ||
 			m.FromAfter != l.fromAfter || m.ToAfter != l.toAfter {
-			return false
+			return false, false
 		}
+		own = own && m.Partner == first.Partner && m.Actor == first.Actor
 	}
-	return true
+	return true, own
 }
 
 func (w *world) addAlike(list *store.Rows) {
 	for i, l := range w.legs {
 		m := &w.moves[i]
 		list.Add(l.n, l.from.ID, l.to.ID, l.fromAfter, l.toAfter, m.Partner, m.Actor, m.Key, m.Hash, m.Recorded)
+	}
+}
+
+func (w *world) addOwn(list *store.Rows) {
+	for i, l := range w.legs {
+		m := &w.moves[i]
+		list.Add(l.n, l.from.ID, l.to.ID, l.fromAfter, l.toAfter, m.Key, m.Hash, m.Recorded)
 	}
 }
 
