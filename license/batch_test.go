@@ -175,10 +175,7 @@ func TestBEY13_AllOrNone(t *testing.T) {
 // TestBEY13_BatchSizes: none, ten thousand, and one more.
 func TestBEY13_BatchSizes(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 9_990)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(9_990)
 		for _, all := range []bool{false, true} {
 			results, err := w.seats.AssignAll(a.me, nil, all)
 			if w.must(err); len(results) != 0 {

@@ -24,10 +24,7 @@ func (w *world) over(err error, limit, inUse int64) {
 // TestBEY19_ConcurrentAssignsStopAtTheCap, those in one commit as well as those in commits of their own.
 func TestBEY19_ConcurrentAssignsStopAtTheCap(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
-		w.grant(a.ID, "seat", 500)
+		a, one := w.supplied(500)
 		w.must(w.seats.Cap(w.vendor, one, "seat", 20))
 		other := license.New(w.reg)
 		won := 0
@@ -56,9 +53,8 @@ func TestBEY19_ConcurrentAssignsStopAtTheCap(t *testing.T) {
 // TestBEY19_WhatCounts: available, not valid yet, reserved, used up; not what has run out or gone back.
 func TestBEY19_WhatCounts(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.bare()
+		two := w.project(a.me, "two")
 		w.lot(a.ID, "seat", 4, 0, time.Hour)
 		w.grant(a.ID, "seat", 50)
 		w.must(w.seats.Cap(w.vendor, one, "seat", 10))
@@ -99,9 +95,7 @@ func TestBEY19_WhatCounts(t *testing.T) {
 // TestBEY19_ExpiredUnitsLeaveRoom from the moment they run out.
 func TestBEY19_ExpiredUnitsLeaveRoom(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
+		a, one := w.bare()
 		w.lot(a.ID, "seat", 4, 0, time.Hour)
 		w.must(w.seats.Cap(w.vendor, one, "seat", 4))
 		w.assign(a.me, one, "seat", 4)
@@ -118,10 +112,7 @@ func TestBEY19_ExpiredUnitsLeaveRoom(t *testing.T) {
 // TestBEY19_ExplainSaysIt and BEY02: what Explain tells is what Assign does, for every reason the ledger has.
 func TestBEY19_BEY02_ExplainSaysIt(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
-		w.grant(a.ID, "seat", 10)
+		a, one := w.supplied(10)
 		w.must(w.seats.Cap(w.vendor, one, "seat", 5))
 		w.assign(a.me, one, "seat", 2)
 		for n, want := range map[int64]string{3: "balance", 4: "cap", 9: "balance", 8: "cap"} {
@@ -175,10 +166,7 @@ func TestBEY19_WhoCaps(t *testing.T) {
 // TestBEY12_BEY19_NoOverflow: as much as can be granted, a cap over it, and the sums stay what they are.
 func TestBEY12_BEY19_NoOverflow(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
-		w.grant(a.ID, "seat", license.MaxQuantity)
+		a, one := w.supplied(license.MaxQuantity)
 		w.must(w.db.Exec("UPDATE prm_ledger_balances SET amount = ? WHERE owner = ? AND state = 'held'", int64(1<<63-1), a.ID).Error)
 		w.must(w.db.Exec("UPDATE prm_ledger_balances SET amount = ? WHERE owner = 'issuer'", -int64(1<<63-1)).Error)
 		w.faulty(second(w.seats.Grant(w.vendor, a.ID, "seat", 1)), "quantity:range")

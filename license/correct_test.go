@@ -21,9 +21,8 @@ func (w *world) correct(id int64, o ...license.Option) license.Transfer {
 // TestBEY14_CorrectOfEveryVerb gives back what there was before it, lots and all; correcting the correction does it again.
 func TestBEY14_CorrectOfEveryVerb(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.bare()
+		two := w.project(a.me, "two")
 		w.lot(a.ID, "seat", 4, 0, 10*time.Hour)
 		w.lot(a.ID, "seat", 4, 0, 20*time.Hour)
 		w.grant(a.ID, "seat", 5)
@@ -158,9 +157,7 @@ func TestBEY14_WhatCannotBeCorrected(t *testing.T) {
 // TestBEY14_ABackDatedCorrectionLeavesYesterdaysAnswer: what was known then stays, what is known now is mended.
 func TestBEY14_ABackDatedCorrectionLeavesYesterdaysAnswer(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
+		a, one := w.bare()
 		w.lot(a.ID, "seat", 2, 0, 100*24*time.Hour)
 		w.grant(a.ID, "seat", 10)
 		w.clock.Advance(24 * time.Hour)
@@ -239,9 +236,7 @@ func TestBEY13_AKeyOfCorrectNamesItsTransfer(t *testing.T) {
 // TestBEY16_CorrectOfALotThatHasRunOut: units that come back have run out as well, and those that have run out do not go back.
 func TestBEY16_CorrectOfALotThatHasRunOut(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
+		a, one := w.bare()
 		w.lot(a.ID, "seat", 6, 0, time.Hour)
 		assigned := w.assign(a.me, one, "seat", 4)
 		revoked, err := w.seats.Revoke(w.vendor, a.ID, "seat", 2)
@@ -286,9 +281,7 @@ func TestCLW22_CorrectDoesNotFillAClosedProject(t *testing.T) {
 // TestCLW19_CloseOfMoreThanOneWriteMayMove: a project that was filled by many moves goes by one.
 func TestCLW19_CloseOfMoreThanOneWriteMayMove(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
+		a, one := w.bare()
 		for _, valid := range []license.Option{w.lasting(0, time.Hour), nil, nil} {
 			w.grant(a.ID, "seat", license.MaxQuantity, valid)
 			w.assign(a.me, one, "seat", license.MaxQuantity)

@@ -147,10 +147,8 @@ func TestBEY13_AnEndIsAnEnd(t *testing.T) {
 // TestCLW11_AMoveGoesFromWhereItsSessionWorks: when a switch has returned, no move from where the session worked before is on its way.
 func TestCLW11_AMoveGoesFromWhereItsSessionWorks(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 100_000)
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.supplied(100_000)
+		two := w.project(a.me, "two")
 		w.assign(a.me, one, "seat", 20_000)
 		w.assign(a.me, two, "seat", 1)
 		from := func(owner string) int64 {
@@ -216,10 +214,8 @@ func (w *world) waits(answer chan error, what string) {
 // block there waits for it.
 func TestPIL12_ABlockAboveStopsWhoHasJustMovedBelow(t *testing.T) {
 	w := newWorld(t, dbtest.New(t, dbtest.Postgres)) // SQLite has one writer
-	above, a := w.partner("above"), w.partner("acme")
-	w.define("seat")
-	w.grant(a.ID, "seat", 100)
-	one := w.project(a.me, "one")
+	above := w.partner("above")
+	a, one := w.supplied(100)
 	move := w.db.Begin()
 	w.must(w.reg.In(move).Partners.MoveUnder(w.vendor, a.ID, above.ID))
 	call := w.db.Begin()
@@ -243,10 +239,8 @@ func TestPIL12_ABlockAboveStopsWhoHasJustMovedBelow(t *testing.T) {
 // TestCLW11_ASwitchWhileACallWaits: a call is held to the project it decides from, whenever the session has switched there.
 func TestCLW11_ASwitchWhileACallWaits(t *testing.T) {
 	w := newWorld(t, dbtest.New(t, dbtest.Postgres)) // SQLite has one writer
-	a := w.partner("acme")
-	w.define("seat")
-	w.grant(a.ID, "seat", 100)
-	one, two := w.project(a.me, "one"), w.project(a.me, "two")
+	a, one := w.supplied(100)
+	two := w.project(a.me, "two")
 	w.assign(a.me, one, "seat", 10)
 	suspension, call := w.db.Begin(), w.db.Begin()
 	w.must(w.reg.In(suspension).Accounts.Suspend(w.vendor, two))
@@ -280,10 +274,8 @@ func TestCLW11_ASwitchWhileACallWaits(t *testing.T) {
 // TestCLW11_ASwitchWaitsForMovesInFlight, and so does a log-out.
 func TestCLW11_ASwitchWaitsForMovesInFlight(t *testing.T) {
 	w := newWorld(t, dbtest.New(t, dbtest.Postgres)) // SQLite has one writer
-	a := w.partner("acme")
-	w.define("seat")
-	w.grant(a.ID, "seat", 100)
-	one, two := w.project(a.me, "one"), w.project(a.me, "two")
+	a, one := w.supplied(100)
+	two := w.project(a.me, "two")
 	w.assign(a.me, one, "seat", 10)
 	for _, end := range []func() error{
 		func() error { return w.reg.Access.SwitchTo(a.me, one) },

@@ -83,10 +83,7 @@ func TestBEY15_AStatedPeriodStays(t *testing.T) {
 // conflict, which means run the transaction again.
 func TestPIL12_ABlockIsSeenInARepeatableReadTransaction(t *testing.T) {
 	w := newWorld(t, dbtest.New(t, dbtest.Postgres))
-	a := w.partner("acme")
-	w.define("seat")
-	w.grant(a.ID, "seat", 5)
-	project := w.project(a.me, "one")
+	a, project := w.supplied(5)
 	for name, call := range map[string]func(reg *partner.Registry) error{
 		"write": func(reg *partner.Registry) error {
 			_, err := license.New(reg).Assign(a.me, project, "seat", 1)
@@ -124,10 +121,8 @@ func TestPIL12_ABlockIsSeenInARepeatableReadTransaction(t *testing.T) {
 // TestBEY13_AKeyBelongsToItsSource: the same call from where the session works now is another move.
 func TestBEY13_AKeyBelongsToItsSource(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 20)
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.supplied(20)
+		two := w.project(a.me, "two")
 		w.assign(a.me, one, "seat", 8)
 		w.assign(a.me, two, "seat", 8)
 		w.must(w.reg.Access.SwitchTo(a.me, one))

@@ -71,10 +71,7 @@ func TestBEY14_RecordedTimeGrowsWhileTheClockJumps(t *testing.T) {
 // TestBEY15_AStatedPeriodStaysWhenAClockIsSetBack: what moves then is recorded after all that has been told.
 func TestBEY15_AStatedPeriodStaysWhenAClockIsSetBack(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		acme := w.partner("acme")
-		w.define("seat")
-		w.grant(acme.ID, "seat", 50)
-		project := w.project(acme.me, "one")
+		acme, project := w.supplied(50)
 		w.assign(acme.me, project, "seat", 5)
 		w.clock.Advance(time.Hour)
 		cut := w.clock.Now()

@@ -12,9 +12,7 @@ import (
 // and the seats stay that have their licences in a lot that is valid now and was not yet when the other one ended.
 func TestBEY18_AUnitThatComesBackTooLateEndsNoSeat(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		w.define("seat")
-		p := w.partner("acme")
-		to := w.project(p.me, "acme-project")
+		p, to := w.bare()
 		begun := w.clock.Now()
 		at := func(minutes int) time.Time { return begun.Add(time.Duration(minutes) * time.Minute) }
 		w.grant(p.ID, "seat", 1, license.Valid(partner.Period{Until: at(10)}))

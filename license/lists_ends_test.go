@@ -16,10 +16,7 @@ import (
 // TestBEY13_AnEndedListHasDoneNothing: its context ended before, or while it waited for what somebody holds.
 func TestBEY13_AnEndedListHasDoneNothing(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 100)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(100)
 		w.assign(a.me, one, "seat", 1)
 		lines := []license.Move{{To: one, SKU: "seat", Quantity: 1}, {To: one, SKU: "seat", Quantity: 2, Key: "k"}}
 		nothing := func(ctx context.Context) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,10 +15,8 @@ import (
 // TestBEY13_AllOrNoneOfARepetitionFromElsewhere: a line that repeats a move of another place is refused, and with it the others.
 func TestBEY13_AllOrNoneOfARepetitionFromElsewhere(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 20)
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.supplied(20)
+		two := w.project(a.me, "two")
 		w.assign(a.me, one, "seat", 8)
 		w.assign(a.me, two, "seat", 3, license.Key("k"))
 		there := w.login("acme")
@@ -49,72 +46,49 @@ func TestBEY13_AllOrNoneOfARepetitionFromElsewhere(t *testing.T) {
 
 // TestBEY13_ALostListNamesItsKeys: callers of lists give up at any moment of a shared commit.
 func TestBEY13_ALostListNamesItsKeys(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 100_000)
-		to := w.project(a.me, "one")
-		w.assign(a.me, to, "seat", 1)
-		var accepted, lost, given atomic.Int64
-		for i, err := range together(24, func(i int) error {
-			for n := range 10 {
-				ctx, cancel := context.WithTimeout(a.me, time.Duration(i+n)*500*time.Microsecond)
-				lines := []license.Move{{To: to, SKU: "seat", Quantity: 1}, {To: to, SKU: "seat", Quantity: 200_000}, {To: to, SKU: "seat", Quantity: 1}}
-				results, err := w.seats.AssignAll(ctx, lines, false)
-				cancel()
-				switch {
-				case err == nil:
-					accepted.Add(2)
-					if results[0].Err != nil || !errors.Is(results[1].Err, license.ErrInsufficient) || results[2].Err != nil {
-						return errors.New("a line has another's answer")
-					}
-					continue
-				case !errors.Is(err, partner.ErrOutcomeUnknown):
-					if given.Add(1); results[0].Transfer.Key != "" || !errors.Is(err, partner.ErrUnavailable) {
-						return err
-					}
-					continue
+	each(t, func(_ *testing.T, w *world) {
+		w.givingUp(24, 10, 500*time.Microsecond, func(ctx, me context.Context, to partner.AccountID, c *learnt) error {
+			lines := []license.Move{{To: to, SKU: "seat", Quantity: 1}, {To: to, SKU: "seat", Quantity: 200_000}, {To: to, SKU: "seat", Quantity: 1}}
+			results, err := w.seats.AssignAll(ctx, lines, false)
+			switch {
+			case err == nil:
+				c.accepted.Add(2)
+				if results[0].Err != nil || !errors.Is(results[1].Err, license.ErrInsufficient) || results[2].Err != nil {
+					return errors.New("a line has another's answer")
 				}
-				lost.Add(1)
-				for k := range results {
-					if lines[k].Key = results[k].Transfer.Key; lines[k].Key == "" || !errors.Is(results[k].Err, partner.ErrOutcomeUnknown) {
-						return errors.New("a lost line without its key")
-					}
+				return nil
+			case !errors.Is(err, partner.ErrOutcomeUnknown):
+				if c.given.Add(1); results[0].Transfer.Key != "" || !errors.Is(err, partner.ErrUnavailable) {
+					return err
 				}
-				again, err := w.seats.AssignAll(a.me, lines, false)
-				if err != nil || again[0].Err != nil || !errors.Is(again[1].Err, license.ErrInsufficient) || again[2].Err != nil {
-					return errors.Join(err, again[0].Err, again[2].Err)
+				return nil
+			}
+			c.lost.Add(1)
+			for k := range results {
+				if lines[k].Key = results[k].Transfer.Key; lines[k].Key == "" || !errors.Is(results[k].Err, partner.ErrOutcomeUnknown) {
+					return errors.New("a lost line without its key")
 				}
-				accepted.Add(2)
-				twice, err := w.seats.Assign(a.me, to, "seat", 1, license.Key(lines[2].Key))
-				if err != nil || twice.ID != again[2].Transfer.ID || !twice.Replayed {
-					return errors.Join(err, errors.New("a repetition is another move"))
-				}
+			}
+			again, err := w.seats.AssignAll(me, lines, false)
+			if err != nil || again[0].Err != nil || !errors.Is(again[1].Err, license.ErrInsufficient) || again[2].Err != nil {
+				return errors.Join(err, again[0].Err, again[2].Err)
+			}
+			c.accepted.Add(2)
+			twice, err := w.seats.Assign(me, to, "seat", 1, license.Key(lines[2].Key))
+			if err != nil || twice.ID != again[2].Transfer.ID || !twice.Replayed {
+				return errors.Join(err, errors.New("a repetition is another move"))
 			}
 			return nil
-		}) {
-			if err != nil {
-				t.Errorf("caller %d: %v", i, err)
-			}
-		}
-		t.Logf("%d accepted, %d lists lost, %d given up before", accepted.Load(), lost.Load(), given.Load())
-		w.has(to, "seat", 1+accepted.Load())
-		if n := w.rows("SELECT count(*) FROM prm_events WHERE kind = 'license.assigned'"); n != 1+accepted.Load() {
-			t.Errorf("%d events of %d moves", n, 1+accepted.Load())
-		}
-		w.sound()
+		})
 	})
 }
 
 // TestBEY13_ARepetitionBesideARefusal: a commit that takes a used key for new asks the database more before it knows.
 func TestBEY13_ARepetitionBesideARefusal(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
+		a, one := w.supplied(5)
 		w.define("box")
-		w.grant(a.ID, "seat", 5)
 		w.grant(a.ID, "box", 50)
-		one := w.project(a.me, "one")
 		w.assign(a.me, one, "seat", 5) // the pool has none
 		first := w.assign(a.me, one, "box", 2, license.Key("k"))
 		for n := range 3 {
@@ -187,10 +161,7 @@ func TestBEY01_AListOfAHeldPoolHoldsNobodyElse(t *testing.T) {
 // keys for new ones; in one list the second of a key is the repetition.
 func TestBEY13_ARepetitionThatWouldBeShort(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 5)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(5)
 		w.assign(a.me, one, "seat", 1)
 		lines := []license.Move{{To: one, SKU: "seat", Quantity: 3, Key: "k"}, {To: one, SKU: "seat", Quantity: 3, Key: "k"}, {To: one, SKU: "seat", Quantity: 4, Key: "k"}}
 		first, err := w.seats.AssignAll(a.me, lines, false)

@@ -164,10 +164,8 @@ func TestBEY13_AListThatIsNotSharedLeavesTheOthers(t *testing.T) {
 // TestBEY13_ListsOfAllLengthsAtOnce: of one line to more than fit into a shared commit, with singles between them.
 func TestBEY13_ListsOfAllLengthsAtOnce(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 5000)
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.supplied(5000)
+		two := w.project(a.me, "two")
 		w.assign(a.me, one, "seat", 1)
 		w.assign(a.me, two, "seat", 1)
 		lengths := []int{1, 256, 257, 2, 255, 300, 3, 128, 129, 0, 1, 1}

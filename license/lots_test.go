@@ -13,10 +13,7 @@ import (
 // TestBEY16_LotsGoInTheOrderTheyRunOut: whatever the verb, valid until first, then lot, the undated last.
 func TestBEY16_LotsGoInTheOrderTheyRunOut(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
-		w.grant(a.ID, "seat", 10)
+		a, one := w.supplied(10)
 		open := w.grant(a.ID, "seat", 2, license.Valid(partner.Period{From: w.clock.Now().Add(-time.Hour)})).Lots[0].ID
 		late := w.lot(a.ID, "seat", 2, 0, 3*time.Hour)
 		hour := partner.Period{Until: w.clock.Now().Add(time.Hour)}
@@ -75,10 +72,8 @@ func TestBEY16_RevokeOfSeveralLotsVerifies(t *testing.T) {
 // where the expired units would have been enough.
 func TestBEY16_ExpiredIsNeitherMovableNorConsumable(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
-		w.grant(a.ID, "seat", 6)
+		a, one := w.supplied(6)
+		two := w.project(a.me, "two")
 		w.lot(a.ID, "seat", 5, 0, time.Hour)
 		w.lot(a.ID, "seat", 5, 0, time.Hour)
 		w.assign(a.me, one, "seat", 5)
@@ -154,10 +149,7 @@ func TestBEY16_TheMoment(t *testing.T) {
 // TestBEY16_Upcoming: what is not valid yet is shown apart, and only the vendor's Revoke takes it.
 func TestBEY16_Upcoming(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
-		w.grant(a.ID, "seat", 1)
+		a, one := w.supplied(1)
 		lot := w.lot(a.ID, "seat", 5, time.Hour, 2*time.Hour)
 		w.stands(a.ID, "seat", license.Balance{Available: 1, Upcoming: 5})
 		w.short(second(w.seats.Assign(a.me, one, "seat", 2)), 1, false)
@@ -179,9 +171,8 @@ func TestBEY16_Upcoming(t *testing.T) {
 // TestBEY16_AMovedLotKeepsItsValidity from holder to holder and back.
 func TestBEY16_AMovedLotKeepsItsValidity(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.bare()
+		two := w.project(a.me, "two")
 		granted := w.grant(a.ID, "seat", 5, w.lasting(-time.Minute, time.Hour))
 		moves := []license.Transfer{w.assign(a.me, one, "seat", 5)}
 		w.at(a, one, func() { moves = append(moves, w.assign(a.me, two, "seat", 4)) })
@@ -207,9 +198,7 @@ func TestBEY16_AMovedLotKeepsItsValidity(t *testing.T) {
 // TestBEY16_TransfersOfSeveralLots read the same everywhere: one transfer, whatever its lots.
 func TestBEY16_TransfersOfSeveralLots(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
+		a, one := w.bare()
 		lots := []license.Transfer{w.grant(a.ID, "seat", 2, w.lasting(0, time.Hour)), w.grant(a.ID, "seat", 2, w.lasting(0, 2*time.Hour)), w.grant(a.ID, "seat", 2)}
 		moved := w.assign(a.me, one, "seat", 5)
 		w.took(moved, lots[0].Lots[0].ID, 2, lots[1].Lots[0].ID, 2, 0, 1)
@@ -256,9 +245,7 @@ func TestBEY16_TransfersOfSeveralLots(t *testing.T) {
 // is written down and after.
 func TestBEY16_BothClocksAcrossAnExpiry(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
+		a, one := w.bare()
 		begin := w.clock.Now()
 		w.lot(a.ID, "seat", 3, 0, time.Hour)
 		w.lot(a.ID, "seat", 3, 30*time.Minute, 90*time.Minute)

@@ -140,6 +140,33 @@ func (w *world) assign(me context.Context, to partner.AccountID, sku string, n i
 	return tr
 }
 
+// bare is a partner with a project; nobody has a seat yet.
+func (w *world) bare() (side, partner.AccountID) {
+	w.t.Helper()
+	a := w.partner("acme")
+	w.define("seat")
+	return a, w.project(a.me, "one")
+}
+
+// supplied is a partner with n seats in its pool and a project that has none.
+func (w *world) supplied(n int64) (side, partner.AccountID) {
+	w.t.Helper()
+	a, one := w.bare()
+	w.grant(a.ID, "seat", n)
+	return a, one
+}
+
+// stocked is a partner with a project that holds n.
+func (w *world) stocked(login string, n int64) (side, partner.AccountID) {
+	w.t.Helper()
+	a := w.partner(login)
+	w.define("seat")
+	one := w.project(a.me, login+"-one")
+	w.grant(a.ID, "seat", n)
+	w.assign(a.me, one, "seat", n)
+	return a, one
+}
+
 func (w *world) close(me context.Context, id partner.AccountID) {
 	w.t.Helper()
 	_, err := w.reg.Accounts.Close(me, id)

@@ -15,10 +15,7 @@ import (
 // TestAT14_CLW16_FiftyCallersAtOnce is AT-14's first half: whatever fifty callers win or lose, the sum stays and nothing is cut in two.
 func TestAT14_CLW16_FiftyCallersAtOnce(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 100)
-		to := w.project(a.me, "one")
+		a, to := w.supplied(100)
 		won := 0
 		for i, err := range together(50, func(int) error { _, err := w.seats.Assign(a.me, to, "seat", 7); return err }) {
 			var short *license.InsufficientError
@@ -40,10 +37,7 @@ func TestAT14_CLW16_FiftyCallersAtOnce(t *testing.T) {
 
 func TestCLW16_WholeOrNotAtAll(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 10)
-		to := w.project(a.me, "one")
+		a, to := w.supplied(10)
 		_, err := w.seats.Assign(a.me, to, "seat", 11)
 		w.is(err, license.ErrInsufficient)
 		var short *license.InsufficientError
@@ -67,10 +61,7 @@ func TestCLW16_WholeOrNotAtAll(t *testing.T) {
 // TestCLW16_TargetState: the state of the target decides; the block reasons that are about access and payment do not.
 func TestCLW16_TargetState(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 100)
-		to := w.project(a.me, "one")
+		a, to := w.supplied(100)
 		for _, c := range []struct {
 			state  string
 			blocks int // manual 1, unpaid 2, closing 4, dormant 8
@@ -95,10 +86,7 @@ func TestCLW16_TargetState(t *testing.T) {
 // TestCLW16_OnlyPartnerUsers: a move is the partner's own act, not the vendor's, not the project's, not nobody's.
 func TestCLW16_OnlyPartnerUsers(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 10)
-		to := w.project(a.me, "one")
+		a, to := w.supplied(10)
 		w.assign(a.me, to, "seat", 5)
 		for _, ctx := range []context.Context{w.vendor, w.login("one"), context.Background()} {
 			_, err := w.seats.Assign(ctx, to, "seat", 1)
@@ -112,10 +100,8 @@ func TestCLW16_OnlyPartnerUsers(t *testing.T) {
 
 func TestCLW16_SuspendedSource(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 10)
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.supplied(10)
+		two := w.project(a.me, "two")
 		w.assign(a.me, one, "seat", 5)
 		w.must(w.reg.Access.SwitchTo(a.me, one))
 		w.must(w.reg.Accounts.Suspend(w.vendor, one))
@@ -131,10 +117,9 @@ func TestCLW16_SuspendedSource(t *testing.T) {
 
 func TestCLW17_Reassign(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a, b := w.partner("acme"), w.partner("bolt")
-		w.define("seat")
-		w.grant(a.ID, "seat", 20)
-		one, two, foreign := w.project(a.me, "one"), w.project(a.me, "two"), w.project(b.me, "foreign")
+		a, one := w.supplied(20)
+		b := w.partner("bolt")
+		two, foreign := w.project(a.me, "two"), w.project(b.me, "foreign")
 		w.assign(a.me, one, "seat", 10)
 		w.must(w.reg.Access.SwitchTo(a.me, one))
 		tr := w.assign(a.me, two, "seat", 4)
@@ -166,11 +151,9 @@ func TestCLW17_Reassign(t *testing.T) {
 // TestAT14_CLW18_SourceIsTheSession is AT-14's second half: the source is never an argument; From can only agree with it.
 func TestAT14_CLW18_SourceIsTheSession(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a, b := w.partner("acme"), w.partner("bolt")
-		w.define("seat")
-		w.grant(a.ID, "seat", 20)
+		a, one := w.supplied(20)
+		two, b := w.project(a.me, "two"), w.partner("bolt")
 		w.grant(b.ID, "seat", 20)
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
 		w.assign(a.me, one, "seat", 10, license.From(a.ID))
 		for _, source := range []partner.Holder{one, two, b.ID, partner.AccountID(a.ID), partner.ID("")} {
 			_, err := w.seats.Assign(a.me, two, "seat", 1, license.From(source))
@@ -239,10 +222,7 @@ func TestCLW27_DefineAndRetire(t *testing.T) {
 // TestCLW27_RevokeFindsPoolAndProject: the vendor takes back what is there, from a closing project's pool too, and no more.
 func TestCLW27_RevokeFindsPoolAndProject(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 10)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(10)
 		w.assign(a.me, one, "seat", 4)
 		_, err := w.seats.Revoke(w.vendor, one, "seat", 5)
 		var short *license.InsufficientError
@@ -272,10 +252,7 @@ func TestCLW27_RevokeFindsPoolAndProject(t *testing.T) {
 // TestCLW27_PartnerNeverRaisesItsStock tries every verb a partner has; none makes a licence.
 func TestCLW27_PartnerNeverRaisesItsStock(t *testing.T) {
 	each(t, func(_ *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 10)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(10)
 		_, err := w.seats.Grant(a.me, a.ID, "seat", 5)
 		w.is(err, partner.ErrForbidden)
 		_, err = w.seats.Revoke(a.me, one, "seat", 1)
@@ -319,12 +296,9 @@ func TestBEY12_DatabaseRefusesOverdraw(t *testing.T) {
 
 func TestBEY12_VerifyNamesTheTamperedBalance(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
+		a, one := w.supplied(10)
 		w.define("mailbox")
-		w.grant(a.ID, "seat", 10)
 		w.grant(a.ID, "mailbox", 10)
-		one := w.project(a.me, "one")
 		w.assign(a.me, one, "seat", 4)
 		w.sound()
 		var id int64
@@ -345,10 +319,7 @@ func TestBEY12_VerifyNamesTheTamperedBalance(t *testing.T) {
 // TestBEY13_RepeatsHaveOneEffect doubles every verb of the ledger 64 times at once.
 func TestBEY13_RepeatsHaveOneEffect(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 1000)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(1000)
 		w.assign(a.me, one, "seat", 500)
 		there := w.login("acme")
 		w.must(w.reg.Access.SwitchTo(there, one))

@@ -76,10 +76,7 @@ func TestBEY14_EffectiveIsTheVendorsAndPast(t *testing.T) {
 // TestBEY14_RecordedFollowsTheLockOrder: the ledger's order stands when the clock jumps back.
 func TestBEY14_RecordedFollowsTheLockOrder(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 100)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(100)
 		last := w.assign(a.me, one, "seat", 1)
 		for i := range 5 {
 			w.clock.Advance(-10 * time.Minute)
@@ -358,10 +355,7 @@ func TestBEY02_ExplainAssignIsItsAnswer(t *testing.T) {
 // TestPAN01_HistoryPagesWhileMovesGoOn: pages of what was there at the start have no gap and no repeat.
 func TestPAN01_HistoryPagesWhileMovesGoOn(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 1000)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(1000)
 		var want, got []int64
 		for range 40 {
 			want = append(want, w.assign(a.me, one, "seat", 1).ID)
@@ -394,10 +388,8 @@ func TestPAN01_HistoryPagesWhileMovesGoOn(t *testing.T) {
 // TestCLW15_HistoryIsThePartners: entries name the pool and siblings, and tell what they have, so a delegated log-in reads its balance only.
 func TestCLW15_HistoryIsThePartners(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 100)
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.supplied(100)
+		two := w.project(a.me, "two")
 		w.assign(a.me, one, "seat", 30)
 		w.must(w.reg.Access.SwitchTo(a.me, one))
 		w.assign(a.me, two, "seat", 10)

@@ -12,17 +12,6 @@ import (
 	"gorm.io/gorm"
 )
 
-// stocked is a partner with a project that holds n.
-func (w *world) stocked(login string, n int64) (side, partner.AccountID) {
-	w.t.Helper()
-	a := w.partner(login)
-	w.define("seat")
-	one := w.project(a.me, login+"-one")
-	w.grant(a.ID, "seat", n)
-	w.assign(a.me, one, "seat", n)
-	return a, one
-}
-
 // TestBEY17_ReservePostVoid: what is reserved is nobody's to move, use, reserve, revoke or seat; one outcome only.
 func TestBEY17_ReservePostVoid(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
@@ -250,9 +239,7 @@ func TestBEY17_AReservationsIdAsKeyStopsNobody(t *testing.T) {
 // TestBEY17_LotsAreNotOutlived: a reservation ends with the first of its lots, and what was reserved of it has run out then.
 func TestBEY17_LotsAreNotOutlived(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
+		a, one := w.bare()
 		granted := w.grant(a.ID, "seat", 2, w.lasting(0, 10*time.Minute))
 		w.grant(a.ID, "seat", 3)
 		w.assign(a.me, one, "seat", 5)

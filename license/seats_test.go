@@ -111,9 +111,8 @@ func TestBEY18_Unseat(t *testing.T) {
 // TestBEY18_NothingGoesFromUnderASeat: every verb that would lower what there is below the seats is refused, and says how it can be done.
 func TestBEY18_NothingGoesFromUnderASeat(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one, two := w.project(a.me, "one"), w.project(a.me, "two")
+		a, one := w.bare()
+		two := w.project(a.me, "two")
 		w.lot(a.ID, "seat", 2, 0, time.Hour)
 		w.grant(a.ID, "seat", 3)
 		w.grant(a.ID, "seat", 4, w.lasting(time.Hour, 0))
@@ -344,9 +343,7 @@ func TestBEY18_ShrinksBesideAssigns(t *testing.T) {
 // TestBEY18_ALotThatRunsOutEndsTheNewestSeats, by the clock, and the same when it is written down.
 func TestBEY18_ALotThatRunsOutEndsTheNewestSeats(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		one := w.project(a.me, "one")
+		a, one := w.bare()
 		w.lot(a.ID, "seat", 2, 0, time.Hour)
 		w.lot(a.ID, "seat", 2, 0, 2*time.Hour)
 		w.grant(a.ID, "seat", 1)

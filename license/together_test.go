@@ -363,10 +363,7 @@ func batchEqualsSingles(t *testing.T, kind string, seed uint64, kinds map[string
 // TestBEY13_ABatchThatFailsAnswersNobody: what was not committed is left to be done alone, and has not been done.
 func TestBEY13_ABatchThatFailsAnswersNobody(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.partner("acme")
-		w.define("seat")
-		w.grant(a.ID, "seat", 10)
-		one := w.project(a.me, "one")
+		a, one := w.supplied(10)
 		w.assign(a.me, one, "seat", 1)
 		for _, wait := range []bool{false, true} {
 			var list []license.Caught

@@ -107,9 +107,7 @@ func TestPIL02_NoCapabilityStaysNone(t *testing.T) {
 // TestPIL12_TheBlockedCannotPutOffTheirBlock: calls that follow each other without a gap hold no block back, nor a close or a password.
 func TestPIL12_TheBlockedCannotPutOffTheirBlock(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
-		a := w.project(me, "one")
-		w.stock(p.ID, "seat", 1_000_000)
+		p, me, a := w.supplied(1_000_000)
 		for what, stop := range map[string]func(ctx context.Context) error{
 			"password": func(ctx context.Context) error {
 				return w.reg.Accounts.SetProjectPassword(partner.WithSession(ctx, w.session("acme")), a.ID, password)

@@ -103,10 +103,9 @@ func TestCLW26_ChangedEmail(t *testing.T) {
 // TestCLW19_CloseBlocksAtOnce is AT-15's first half: log-in refused at once, sessions dead, licences back once, as previewed.
 func TestCLW19_CloseBlocksAtOnce(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
-		w.stock(p.ID, "seat", 10)
+		p, me, a := w.supplied(10)
 		w.stock(p.ID, "mailbox", 100)
-		a, two := w.project(me, "one"), w.project(me, "two")
+		two := w.project(me, "two")
 		for sku, n := range map[string]int64{"seat": 4, "mailbox": 30} {
 			_, err := w.seats.Assign(me, a.ID, sku, n)
 			w.must(err)
@@ -165,9 +164,8 @@ func TestCLW19_CloseBlocksAtOnce(t *testing.T) {
 // TestCLW19_SuspendedAndIdleClose: every living state may begin to close.
 func TestCLW19_SuspendedAndIdleClose(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
-		w.stock(p.ID, "seat", 10)
-		one, two := w.project(me, "one"), w.project(me, "two")
+		_, me, one := w.supplied(10)
+		two := w.project(me, "two")
 		_, err := w.seats.Assign(me, one.ID, "seat", 4)
 		w.must(err)
 		w.must(w.reg.Accounts.Suspend(w.vendor, one.ID))

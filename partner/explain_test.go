@@ -289,9 +289,7 @@ func TestBEY02_EveryActionIsTold(t *testing.T) {
 // id has.
 func TestBEY02_AnIDOfAnotherKindIsNotFound(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
-		a := w.project(me, "acme-project")
-		w.stock(p.ID, "seat", 10)
+		p, me, a := w.supplied(10)
 		for _, switched := range []bool{false, true} {
 			if switched {
 				w.must(w.reg.Access.SwitchTo(me, a.ID))

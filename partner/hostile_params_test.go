@@ -25,9 +25,7 @@ func errOf[T any](_ T, err error) error { return err }
 func TestCLW18_HostileParameters(t *testing.T) {
 	texts := strangeTexts(t)
 	hostile(t, func(w *world) {
-		p, me := w.partner("acme")
-		w.stock(p.ID, "seat", 1_000_000)
-		a := w.project(me, "one")
+		p, me, a := w.supplied(1_000_000)
 		list := append(w.idParameters(me), append(w.textParameters(p, me, a), w.moveParameters(p, me, a)...)...)
 		for _, par := range list {
 			for _, text := range texts {
@@ -197,9 +195,7 @@ func (w *world) moveParameters(p partner.Partner, _ context.Context, a partner.A
 func TestCLW16_HostileQuantities(t *testing.T) {
 	numbers := corpus[int64](t, "money/quantities.json")
 	hostile(t, func(w *world) {
-		p, me := w.partner("acme")
-		w.stock(p.ID, "seat", 1)
-		a := w.project(me, "one")
+		p, me, a := w.supplied(1)
 		for name, call := range map[string]func(int64) error{
 			"Grant":   func(n int64) error { return errOf(w.seats.Grant(w.vendor, p.ID, "seat", n)) },
 			"Revoke":  func(n int64) error { return errOf(w.seats.Revoke(w.vendor, a.ID, "seat", n)) },
@@ -248,10 +244,8 @@ func TestBEY12_NoSumOverflows(t *testing.T) {
 // TestPAN01_ForgedCursors: a cursor is not signed, so its inside is a caller's text like any other.
 func TestPAN01_ForgedCursors(t *testing.T) {
 	hostile(t, func(w *world) {
-		p, me := w.partner("acme")
-		w.stock(p.ID, "seat", 10)
+		p, me, _ := w.supplied(10)
 		w.stock(p.ID, "mailbox", 10)
-		w.project(me, "one")
 		w.project(me, "two")
 		one := partner.PageRequest{Limit: 1}
 		accounts, err := w.reg.Accounts.List(me, partner.AccountFilter{}, one)

@@ -144,6 +144,14 @@ func (w *world) stock(to partner.ID, sku string, n int64) {
 	w.must(err)
 }
 
+// supplied is a partner with n seats in its pool, a context in which its admin acts, and a project that has none.
+func (w *world) supplied(n int64) (partner.Partner, context.Context, partner.Account) {
+	w.t.Helper()
+	p, me := w.partner("acme")
+	w.stock(p.ID, "seat", n)
+	return p, me, w.project(me, "one")
+}
+
 func (w *world) available(ctx context.Context, h partner.Holder, sku string) int64 {
 	w.t.Helper()
 	b, err := w.seats.Balance(ctx, h, sku)

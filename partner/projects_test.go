@@ -123,9 +123,7 @@ func TestCLW01_NeedsOperate(t *testing.T) {
 // TestCLW02_LifecycleByOneSession never logs in to the project.
 func TestCLW02_LifecycleByOneSession(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
-		w.stock(p.ID, "seat", 10)
-		a := w.project(me, "one")
+		p, me, a := w.supplied(10)
 		if a.State != "active" || a.Partner != p.ID || a.Type != "project" || a.Region != "DE" || a.Version != 1 || len(a.Blocks) != 0 {
 			w.t.Fatalf("project %+v", a)
 		}

@@ -55,9 +55,8 @@ func TestCLW11_SwitchTo(t *testing.T) {
 // TestCLW11_RecheckedOnEachUse: what ends while the session works there stops its next call.
 func TestCLW11_RecheckedOnEachUse(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
-		w.stock(p.ID, "seat", 10)
-		a, two := w.project(me, "one"), w.project(me, "two")
+		p, me, a := w.supplied(10)
+		two := w.project(me, "two")
 		_, err := w.seats.Assign(me, a.ID, "seat", 5)
 		w.must(err)
 		w.must(w.reg.Access.SwitchTo(me, a.ID))
@@ -179,10 +178,9 @@ type attempt struct {
 // TestCLW15_DelegatedScope calls every method of every desk by a project's log-in: on its partner, on a sibling, on itself.
 func TestCLW15_DelegatedScope(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
+		p, me, own := w.supplied(10)
 		sub, _ := w.partner("sub", under(p.ID))
-		w.stock(p.ID, "seat", 10)
-		own, sibling := w.project(me, "one"), w.project(me, "two")
+		sibling := w.project(me, "two")
 		_, err := w.seats.Assign(me, own.ID, "seat", 3)
 		w.must(err)
 		before := w.dump()
@@ -302,9 +300,7 @@ func (w *world) onHolder(as context.Context, h partner.Holder) []attempt {
 // TestCLW15_WhatItMayDo: the project, its balance, its activity, its own password, and no more rows than its own.
 func TestCLW15_WhatItMayDo(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
-		w.stock(p.ID, "seat", 10)
-		own := w.project(me, "one")
+		_, me, own := w.supplied(10)
 		w.project(me, "two")
 		_, err := w.seats.Assign(me, own.ID, "seat", 3)
 		w.must(err)

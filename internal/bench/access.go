@@ -115,14 +115,7 @@ func access(s settings) measure {
 		m.callers = []int{1}
 	}
 	m.open = func(ctx context.Context, h *host, callers int) ([]target, error) {
-		t, err := h.tree(ctx, h.sizes.access)
-		if err != nil {
-			return nil, err
-		}
-		if err := t.pool(callers); err != nil {
-			return nil, err
-		}
-		list, err := t.familiar(ctx, h.sizes.questions)
+		t, list, err := h.asked(ctx, callers)
 		if err != nil {
 			return nil, err
 		}
@@ -134,6 +127,19 @@ func access(s settings) measure {
 		return []target{floor.target, {ours: true, call: asking(callers, list, t.mayAct)}}, nil
 	}
 	return m
+}
+
+// asked is the world of the access measures for so many callers, with its questions.
+func (h *host) asked(ctx context.Context, callers int) (*tree, []question, error) {
+	t, err := h.tree(ctx, h.sizes.access)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := t.pool(callers); err != nil {
+		return nil, nil, err
+	}
+	list, err := t.familiar(ctx, h.sizes.questions)
+	return t, list, err
 }
 
 // familiar are questions that have been asked twice, a second apart, so that the figures are of a service that has been up for a while: it

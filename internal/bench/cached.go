@@ -25,14 +25,7 @@ func cached(s settings) measure {
 			"The floor walks a slice of parents in memory, from the project's partner up to the asker's.", cachedAtOnce),
 	}
 	m.open = func(ctx context.Context, h *host, callers int) ([]target, error) {
-		t, err := h.tree(ctx, h.sizes.access)
-		if err != nil {
-			return nil, err
-		}
-		if err := t.pool(callers); err != nil {
-			return nil, err
-		}
-		list, err := t.familiar(ctx, h.sizes.questions)
+		t, list, err := h.asked(ctx, callers)
 		if err != nil {
 			return nil, err
 		}
