@@ -79,6 +79,44 @@ func TestBEY15_AStatedPeriodStays(t *testing.T) {
 	})
 }
 
+// TestBEY15_NothingIsAStatementToo: the first grant that there ever was is waited for, when it is in flight.
+func TestBEY15_NothingIsAStatementToo(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.partner("acme")
+		w.define("seat")
+		tx := w.db.Begin()
+		w.must(tx.Error)
+		_, err := license.New(w.reg.In(tx)).Grant(w.vendor, a.ID, "seat", 7)
+		w.must(err)
+		answer := make(chan license.Statement, 1)
+		failed := make(chan error, 1)
+		go func() {
+			st, err := w.seats.Statement(w.vendor, a.ID, "seat", partner.Period{})
+			answer <- st
+			failed <- err
+		}()
+		select {
+		case st := <-answer:
+			t.Errorf("told %d while a grant was in flight", st.Closing)
+		case <-time.After(300 * time.Millisecond):
+		}
+		w.must(tx.Commit().Error)
+		w.must(<-failed)
+		if st := <-answer; st.Closing != 7 {
+			t.Errorf("told %d, want 7", st.Closing)
+		}
+		other := w.partner("beta").ID
+		for _, sku := range []string{"seat", "no-such-type"} {
+			_, err = w.seats.Statement(w.vendor, other, sku, partner.Period{})
+			w.must(err)
+			if balances, err := w.seats.Balances(w.vendor, other); err != nil || len(balances) != 0 {
+				t.Errorf("asking for a statement of %s made %v, %v", sku, balances, err)
+			}
+		}
+		w.sound()
+	})
+}
+
 // TestPIL12_ABlockIsSeenInARepeatableReadTransaction: what committed after the host's snapshot still decides; reads and writes say
 // conflict, which means run the transaction again.
 func TestPIL12_ABlockIsSeenInARepeatableReadTransaction(t *testing.T) {

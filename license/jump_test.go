@@ -92,14 +92,18 @@ func TestBEY15_AStatedPeriodStaysWhenAClockIsSetBack(t *testing.T) {
 			all.closing, all.lines = st.Closing, len(st.Lines)
 			return all
 		}
-		until := map[partner.Holder]time.Time{acme.ID: cut, project: {}} // the second: all there is
+		until := map[partner.Holder]time.Time{acme.ID: cut, project: {}, w.project(acme.me, "two"): {}} // none: all there is, be it nothing
 		now, before := w.clock.Now(), map[partner.Holder]told{}
 		for h, end := range until {
 			before[h] = ask(h, end)
 		}
 		w.clock.set(cut.Add(-30 * time.Minute))
 		w.grant(acme.ID, "seat", 7)
-		w.assign(acme.me, project, "seat", 3)
+		for h := range until {
+			if to, is := h.(partner.AccountID); is {
+				w.assign(acme.me, to, "seat", 3)
+			}
+		}
 		for h, end := range until {
 			if end.IsZero() {
 				end = now

@@ -2,6 +2,7 @@ package license
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
@@ -114,7 +115,10 @@ func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p 
 	if faults := append(checkSKU(sku), partner.CheckPeriod("period", p)...); len(faults) > 0 {
 		return st, &partner.ValidationError{Fields: faults}
 	}
-	err = l.reg.Write(ctx, past(h), func(tx *store.Tx, _ *partner.Standing) error {
+	err = l.reg.Write(ctx, past(h), func(tx *store.Tx, s *partner.Standing) error {
+		if err := prepare(tx, h, sku, s); err != nil {
+			return err
+		}
 		span := ledger.Span{From: store.At(p.From), Until: store.At(p.Until)}
 		until := ledger.Forever
 		if span.Until != 0 {
@@ -136,4 +140,17 @@ func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p 
 		return err
 	})
 	return st, err
+}
+
+// prepare sees to it that there is an account of which a statement can be made, were it only that there is nothing. Of a type that does not
+// exist there is nothing to tell.
+func prepare(tx *store.Tx, h partner.Holder, sku string, s *partner.Standing) error {
+	switch err := mustExist(tx, sku); {
+	case err == nil:
+		return ledger.Prepare(tx, ledger.Licenses, sku, s.Of().String(), idOf(h))
+	case errors.Is(err, partner.ErrUnknownCode):
+		return nil
+	default:
+		return err
+	}
 }

@@ -129,7 +129,7 @@ func Hold(tx *store.Tx, book Book, unit, partner string, owners ...string) ([]No
 
 // Await waits for the transfers of an owner that are in flight, and lets none begin until tx ends. What is recorded until then, or up to now if
 // that is Forever, is then all there will ever be, and a statement of it stays as it is: it is written down that it has been told, and what
-// comes later is recorded later, whatever the clock says.
+// comes later is recorded later, whatever the clock says. An account has to be there for that; see Prepare.
 func Await(tx *store.Tx, book Book, owner string, until store.Micros) error {
 	var rows []balance
 	err := tx.Query(engine, &rows, "SELECT id, state, lot, recorded, stated FROM prm_ledger_balances WHERE owner = ? AND book = ? ORDER BY id"+tx.Lock("NO KEY UPDATE"), owner, book)
@@ -148,6 +148,12 @@ func Await(tx *store.Tx, book Book, owner string, until store.Micros) error {
 	_, err = tx.Exec(engine, `UPDATE prm_ledger_balances SET stated = ? WHERE owner = ? AND book = ? AND state = 'held' AND lot = 0
 		AND recorded < ? AND stated < ?`, until, owner, book, until, until)
 	return err
+}
+
+// Prepare makes an owner's account of a unit, if it is not there: empty, and for whoever makes it at the same time to wait for.
+func Prepare(tx *store.Tx, book Book, unit, partner, owner string) error {
+	w := newWorld(tx, book, []Posting{{Unit: unit, Partner: partner, From: HeldBy(owner), To: HeldBy(owner)}}, waiting)
+	return w.create(w.names())
 }
 
 // tellForGood has no transfer go through that has its time already, for what is told in a host's transaction has been told even if that is
