@@ -98,6 +98,8 @@ func TestBEY15_NothingIsAStatementToo(t *testing.T) {
 		select {
 		case st := <-answer:
 			t.Errorf("told %d while a grant was in flight", st.Closing)
+			w.must(tx.Commit().Error)
+			return
 		case <-time.After(300 * time.Millisecond):
 		}
 		w.must(tx.Commit().Error)
