@@ -9,8 +9,11 @@
 //     locked in ascending id order; two transfers can wait for each other, never in a circle.
 //   - A transfer of several lots is several rows, its parts, with one key. Lots leave in the order in which they run out, the undated last.
 //   - What time does, a lot or a reservation that runs out, holds from that moment; the next call that takes the account writes it down.
-//   - A transfer's recorded time is max(now, last of both accounts + 1 µs), taken under the locks: per account it follows the
-//     order of the locks even if the clock jumps back. Effective time is the business's and may lie earlier.
+//   - A batch that is decided on what is remembered of its accounts ([Recent]) holds no lock while it is decided on: what it writes fails
+//     unless every account is still as it was remembered.
+//   - A transfer's recorded time is max(now, last of both accounts + 1 µs), and later than all that has been told of either ([Await]): per
+//     account it follows the order of the balances even if the clock jumps back. Ids do not. Effective time is the business's and may
+//     lie earlier.
 //   - A key acts once per (partner, verb): the same key and content gives the first transfer again, other content [ErrMismatch].
 //   - Corrections are new transfers. [Verify] rebuilds every balance from the transfers.
 //
