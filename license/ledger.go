@@ -68,9 +68,15 @@ func New(reg *partner.Registry) *Ledger {
 // process, in any context.
 func (l *Ledger) Step(ctx context.Context) (more bool, err error) {
 	defer wrap(&err, "step")
+	done := false
+	defer func() {
+		if done {
+			l.recent.ForgetAll()
+		}
+	}()
 	err = l.reg.Write(partner.AsVendor(ctx, "step"), partner.Ask{Action: "license.step"}, func(tx *store.Tx, _ *partner.Standing) error {
 		notes, rest, err := ledger.Settle(tx, ledger.Licenses, stepSize)
-		more = rest
+		more, done = rest, len(notes) > 0
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/partnerkit/partnerkit/internal/dbtest"
 	"github.com/partnerkit/partnerkit/license"
 	"github.com/partnerkit/partnerkit/partner"
+	"gorm.io/gorm"
 )
 
 // TestBEY12_TurnsNeedNoConnectionOfTheirOwn: commits that follow each other, one of them made again because of a used key, with as few
@@ -158,4 +159,31 @@ func TestBEY15_WhatIsToldInAHostsTransactionIsTold(t *testing.T) {
 		t.Error("no move was held up before it held its rows")
 	}
 	w.sound()
+}
+
+// TestBEY12_EveryQueryModeOfPgx: a commit from memory works in each, a pooler's too, and stops at a block.
+func TestBEY12_EveryQueryModeOfPgx(t *testing.T) {
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			db := dbtest.New(t, dbtest.Postgres)
+			db.DSN += " default_query_exec_mode=" + mode
+			db.DB = db.Open(t, &gorm.Config{})
+			w := newWorld(t, db)
+			w.define("seat")
+			a := w.partner("acme")
+			one := w.project(a.me, "one")
+			w.grant(a.ID, "seat", 100)
+			for n := range int64(5) {
+				if made := w.assign(a.me, one, "seat", 2); made.ToAfter != 2*n+2 {
+					t.Errorf("the %dth move leaves %d, want %d", n+1, made.ToAfter, 2*n+2)
+				}
+			}
+			if err := errors.Join(together(8, func(int) error { return second(w.seats.Assign(a.me, one, "seat", 1)) })...); err != nil {
+				t.Error(err)
+			}
+			w.must(w.reg.Partners.Block(w.vendor, a.ID, false))
+			w.is(second(w.seats.Assign(a.me, one, "seat", 1)), partner.ErrBlocked)
+			w.sound()
+		})
+	}
 }
