@@ -53,7 +53,7 @@ func Begin(tx *store.Tx, list []Posting, way Way) (b *Batch, err error) {
 
 // guess takes the accounts as they are remembered, and asks for the others.
 func (b *Batch) guess(tx *store.Tx) error {
-	b.w = newWorld(tx, b.list[0].Book, b.list, trusting)
+	b.w = newWorld(tx, b.list[0].Book, b.list, guessing)
 	names := b.w.names()
 	ok := false
 	if b.w.accounts, ok = b.Turn.recall(names, b.list); !ok {
@@ -77,8 +77,10 @@ func (b *Batch) Decide(held func(i int) bool) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if b.Guess && slices.ContainsFunc(b.list, func(p Posting) bool { return !b.w.trusted(&p) }) {
-		return Result{}, store.ErrAgain
+	for i := range b.list {
+		if b.Guess && !b.w.guessable(&b.list[i]) {
+			return Result{}, store.ErrAgain
+		}
 	}
 	b.w.moves, b.w.legs = make([]Transfer, 0, len(b.list)), make([]leg, 0, len(b.list))
 	own := make(map[[3]string]int, len(b.list)) // the posting behind each key

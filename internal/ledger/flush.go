@@ -78,7 +78,7 @@ func (w *world) sent() (complete bool, err error) {
 	switch {
 	case err != nil || len(s.ids) < s.legs:
 		return false, err
-	case s.changed != int64(s.diffs) && w.how == trusting:
+	case s.changed != int64(s.diffs) && w.how == guessing:
 		return false, store.ErrAgain
 	case s.changed != int64(s.diffs):
 		return false, errNotAsRead
@@ -167,7 +167,7 @@ func (w *world) sendLegs(apart bool) error {
 	}
 	diffs, alike := w.diffRows()
 	s.diffs = diffs.Len()
-	update := updateOf(diffs, alike, w.how == trusting, w.sure)
+	update := updateOf(diffs, alike, w.how == guessing, w.sure)
 	args = append(args, diffs.Args()...)
 	if w.sure { // a used key is an error
 		return w.tx.Later(engine, next, withBrisk+"legs AS ("+insert+" RETURNING id), diffs AS ("+update+` RETURNING 1)
@@ -184,7 +184,7 @@ func (w *world) sendBalances() error {
 	if s.left, s.diffs = false, diffs.Len(); s.diffs == 0 {
 		return nil
 	}
-	update := updateOf(diffs, alike, w.how == trusting, w.sure)
+	update := updateOf(diffs, alike, w.how == guessing, w.sure)
 	if w.sure {
 		return w.tx.Later(engine, func(r store.Row) error { return r.Scan(&s.changed) }, withBrisk+"diffs AS ("+update+` RETURNING 1)
 			SELECT CAST(? AS BIGINT) / CAST((SELECT count(*) FROM diffs) = CAST(? AS BIGINT) AS INTEGER)`, append(diffs.Args(), s.diffs, s.diffs)...)
@@ -296,7 +296,7 @@ func (w *world) legRows() *store.Rows {
 func (w *world) diffRows() (list *store.Rows, alike bool) {
 	plain := Terms{Cap: -1}
 	alike = !slices.ContainsFunc(w.touched, func(b *balance) bool {
-		return b.dirty && (b.Terms != b.wasTerms || w.how == trusting && b.Terms != plain)
+		return b.dirty && (b.Terms != b.wasTerms || w.how == guessing && b.Terms != plain)
 	})
 	list = w.tx.Rows(diffColumns)
 	if alike {

@@ -244,9 +244,9 @@ func (a *account) copied() *account {
 	return c
 }
 
-// trusted tells whether a posting can be decided on by what is remembered: of accounts of which enough is known, that time has no work on,
+// guessable tells whether a posting can be decided on by what is remembered: of accounts of which enough is known, that time has no work on,
 // and without anything new.
-func (w *world) trusted(p *Posting) bool {
+func (w *world) guessable(p *Posting) bool {
 	from, to := w.accounts[name{p.From.Owner, p.Unit}], w.accounts[name{p.To.Owner, p.Unit}]
 	if from == nil || to == nil || p.New != (Validity{}) || len(p.Lots) > 0 {
 		return false

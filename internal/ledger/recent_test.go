@@ -56,6 +56,15 @@ func (t *turn) finish(commit bool) error {
 	return <-t.ended
 }
 
+// supplied is a book on PostgreSQL, where commits overlap, with 19 seats in a pool and one in a project.
+func supplied(t *testing.T) *book {
+	t.Helper()
+	b := newBook(t, dbtest.New(t, dbtest.Postgres))
+	b.must(b.move(ledger.Issuer, "pool", 20))
+	b.must(b.move("pool", "project", 1))
+	return b
+}
+
 // turn makes a batch in one go.
 func (b *book) turn(r *ledger.Recent, guess bool, list ...ledger.Posting) (ledger.Result, error) {
 	t := b.begin(r, guess, list...)
@@ -207,9 +216,7 @@ func TestBEY12_ACommitIsDecidedOnTheOneBefore(t *testing.T) {
 
 // TestBEY13_AKeyOnItsWayIsNotWaitedFor: the first use of a key waits in this process for nobody who waits for it.
 func TestBEY13_AKeyOnItsWayIsNotWaitedFor(t *testing.T) {
-	b := newBook(t, dbtest.New(t, dbtest.Postgres))
-	b.must(b.move(ledger.Issuer, "pool", 20))
-	b.must(b.move("pool", "project", 1))
+	b := supplied(t)
 	var r ledger.Recent
 	if _, err := b.turn(&r, false, b.move("pool", "project", 1)); err != nil {
 		t.Fatal(err)
@@ -297,9 +304,7 @@ func TestBEY12_ACommitIsToldWhateverComesBetween(t *testing.T) {
 
 // TestBEY12_ACommitUnderLocksRestsOnThemAlone: whatever becomes of other turns.
 func TestBEY12_ACommitUnderLocksRestsOnThemAlone(t *testing.T) {
-	b := newBook(t, dbtest.New(t, dbtest.Postgres))
-	b.must(b.move(ledger.Issuer, "pool", 20))
-	b.must(b.move("pool", "project", 1))
+	b := supplied(t)
 	var r ledger.Recent
 	before := r.Next()
 	locked := b.begin(&r, false, b.move("pool", "project", 1))

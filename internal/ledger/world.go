@@ -16,7 +16,7 @@ const (
 	waiting   manner = iota // for whoever holds them, making those that are missing
 	passingBy               // taking only what is there and free
 	looking                 // without locks, writing nothing
-	trusting                // as they are remembered, without locks: writing fails if they are not so
+	guessing                // as they are remembered, without locks: writing fails if they are not so
 )
 
 // world is the accounts of some postings in memory, and what has been done to them that is not written yet.
@@ -186,9 +186,9 @@ func (w *world) heads(names []name) (rows []*balance, err error) {
 // ask asks for the heads, under their locks or as the world's manner is; they come with the next answer.
 func (w *world) ask(names []name, into *[]*balance) error {
 	list := w.list(names)
-	if (w.how == passingBy || w.how == trusting) && w.tx.Postgres() { // one after the other by their index: no plan could be better, but the planner may think so
+	if (w.how == passingBy || w.how == guessing) && w.tx.Postgres() { // one after the other by their index: no plan could be better, but the planner may think so
 		lock := w.tx.Lock("UPDATE SKIP LOCKED")
-		if w.how == trusting {
+		if w.how == guessing {
 			lock = ""
 		}
 		return w.tx.Later(engine, keep(into), "SELECT b.* FROM "+list.SQL()+" CROSS JOIN LATERAL ("+headColumns+` FROM prm_ledger_balances b
