@@ -94,6 +94,43 @@ func TestBEY12_VerifyNamesTheFirstWrongRow(t *testing.T) {
 	})
 }
 
+// What a transfer says that its owner has in all is checked too: it is what a statement shows.
+func TestBEY16_VerifyAddsUpTheLots(t *testing.T) {
+	each(t, func(t *testing.T, b *book) {
+		b.must(b.move(ledger.Issuer, "prt_a", 10))
+		b.clock.set(1002)
+		b.must(b.move(ledger.Issuer, "prt_a", 5, func(p *ledger.Posting) { p.New = ledger.Validity{Until: 1 << 50} }))
+		b.clock.set(1003)
+		second := b.must(b.move("prt_a", "acc_1", 7)) // five of the lot, two of the others
+		if second.FromAfter != 8 || second.ToAfter != 7 {
+			t.Fatalf("%+v", second)
+		}
+		b.sound()
+		unguard(t, b.db)
+		for what, c := range map[string]struct{ tamper, why string }{
+			"left":  {"UPDATE prm_ledger_transfers SET from_total = 9 WHERE key = 'key 3'", "leaves prt_a with 9 held of seat, its history gives 8"},
+			"given": {"UPDATE prm_ledger_transfers SET to_total = 6 WHERE key = 'key 3' AND part = 0", "leaves acc_1 with 6 held of seat, its history gives 7"},
+			"none":  {"UPDATE prm_ledger_transfers SET from_total = NULL WHERE key = 'key 3' AND part = 0", "leaves prt_a with 0 held of seat, its history gives 8"},
+		} {
+			tx := b.db.Begin()
+			if err := tx.Exec(c.tamper).Error; err != nil {
+				t.Fatal(err)
+			}
+			var v ledger.Verdict
+			err := store.Read(context.Background(), store.In(b.d, tx), func(tx *store.Tx) (err error) {
+				v, err = ledger.Verify(tx, ledger.Licenses)
+				return err
+			})
+			if err != nil || v.FirstWrong != second.ID || !strings.Contains(v.Why, c.why) {
+				t.Errorf("%s: %+v (%v), want transfer %d and %q", what, v, err, second.ID, c.why)
+			}
+			if err := tx.Rollback().Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestBEY12_VerifyCountsOneBookOnly(t *testing.T) {
 	each(t, func(t *testing.T, b *book) {
 		if v := b.verdict(); v != (ledger.Verdict{}) {
