@@ -37,6 +37,14 @@ type Agreement struct {
 
 	Password Secret // of the admin; Create only
 
+	TaxIDs           []TaxID // one of a scheme
+	VAT              *int    // basis points, 0 to 10000; nil is exempt, which 0 is not
+	Region           string  // code of Options.Reference
+	OrganisationType string  // legal form, code of Options.Reference
+	Note             string  // of the vendor, who alone sees it; at most 4,000 characters
+
+	PasswordPolicy string // of its users and projects: SimplePasswords or ComplexPasswords. Defaults to simple.
+
 	Parent             ID           // makes it a sub-partner
 	Capabilities       []Capability // Defaults to all three.
 	ManagesSubPartners bool         // lets its admins work in the organisations below, too
@@ -91,8 +99,9 @@ const (
 	modeEdit   = "edit"
 )
 
-// check is the matrix of required fields (PIL-02) and every single field's rule. It returns the agreement as it will be kept.
-func (o Options) checkAgreement(a Agreement, mode string) (Agreement, *checks) {
+// checkAgreement is the matrix of required fields (PIL-02) and every single field's rule. It returns the agreement as it will be kept. Of what
+// an edit leaves as it was before, codes and check digits are not judged again.
+func (o Options) checkAgreement(a Agreement, mode string, before Agreement) (Agreement, *checks) {
 	c := &checks{}
 	c.text("name", a.Name, true, maxName)
 	a.Email = c.email("email", a.Email, mode == modeInvite)
@@ -107,8 +116,10 @@ func (o Options) checkAgreement(a Agreement, mode string) (Agreement, *checks) {
 	case mode == modeInvite && a.Password != "":
 		c.add("password", "format", "must be empty: the invitee chooses it", nil)
 	case mode == modeCreate:
-		c.password("password", a.Password)
+		c.password("password", a.Password, passwordRules{a.PasswordPolicy, []string{a.Name, a.Login, a.Email}, o.WeakPassword})
 	}
+	a.TaxIDs = c.taxIDs(a.TaxIDs, before.TaxIDs, o.TaxIDCheck)
+	c.terms(&a, standing{o.Reference, before.Region, before.OrganisationType})
 	a.Capabilities = c.capabilities(a.Capabilities)
 	a.MoreCurrencies = c.currencies(a)
 	c.money(&a)
@@ -125,6 +136,23 @@ func invitedAt(a Agreement, mode string) string {
 		return a.Email
 	}
 	return ""
+}
+
+// terms checks what the agreement says of the organisation itself (PIL-09, PIL-11, PIL-23, PIL-25).
+func (c *checks) terms(a *Agreement, data Reference) {
+	if a.VAT != nil && (*a.VAT < 0 || *a.VAT > 10_000) {
+		c.add("vat", "range", "must be 0 to 10000 basis points", nil)
+	}
+	c.code("region", a.Region, "region", data)
+	c.code("organisation_type", a.OrganisationType, "organisation_type", data)
+	c.prose("note", a.Note, maxNote)
+	switch a.PasswordPolicy {
+	case "":
+		a.PasswordPolicy = SimplePasswords
+	case SimplePasswords, ComplexPasswords:
+	default:
+		c.add("password_policy", "unknown_code", "must be simple or complex", ErrUnknownCode)
+	}
 }
 
 func (c *checks) capabilities(list []Capability) []Capability {

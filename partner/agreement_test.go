@@ -20,11 +20,11 @@ func TestPIL01_FaultAtEachWriteLeavesNothing(t *testing.T) {
 		parent, _ := w.partner("parent")
 		fresh := func(login string) partner.Agreement {
 			a := agreement(login)
-			a.Parent, a.Deposit, a.Key = parent.ID, 5000, "key-"+login
+			a.Parent, a.Deposit, a.Key, a.TaxIDs = parent.ID, 5000, "key-"+login, []partner.TaxID{{Scheme: "ru-kpp", Value: "773601001"}}
 			return a
 		}
 		inserts := []string{"prm_partners", "prm_identities", "prm_users", "prm_contracts", "prm_ledger_balances", "prm_ledger_transfers",
-			"prm_events", "prm_keys"}
+			"prm_events", "prm_keys", "prm_partner_tax_ids", "prm_partner_terms"}
 		w.faults("INSERT", inserts, func() error { _, err := w.reg.Partners.Create(w.vendor, fresh("created")); return err })
 		w.faults("UPDATE", []string{"prm_ledger_balances"}, func() error { _, err := w.reg.Partners.Create(w.vendor, fresh("updated")); return err })
 		w.faults("INSERT", append(inserts, "prm_deliveries"), func() error {

@@ -24,10 +24,14 @@ const (
 	maxNumber = 64
 	maxReason = 500
 	maxPhone  = 64
+	maxNote   = 4000
 )
 
 // checks collects the faults of one input, so that all come back at once.
-type checks struct{ fields []FieldError }
+type checks struct {
+	fields   []FieldError
+	warnings []FieldError // what is doubtful, and no fault
+}
 
 func (c *checks) add(path, code, message string, err error) {
 	c.fields = append(c.fields, FieldError{Path: path, Code: code, Message: message, Err: err})
@@ -58,6 +62,18 @@ func (c *checks) text(path, value string, required bool, limit int) bool {
 		return true
 	}
 	return false
+}
+
+// prose checks an optional text of several lines.
+func (c *checks) prose(path, value string, limit int) {
+	switch {
+	case !utf8.ValidString(value):
+		c.add(path, "format", "must be valid UTF-8", nil)
+	case utf8.RuneCountInString(value) > limit:
+		c.add(path, "too_long", fmt.Sprintf("must be at most %d characters", limit), nil)
+	case strings.ContainsFunc(value, func(r rune) bool { return r != '\n' && r != '\t' && r != '\r' && unprintable(r) }):
+		c.add(path, "format", "must be text without control characters", nil)
+	}
 }
 
 // visible characters are those a reader sees: spaces and joiners alone are no text.

@@ -14,7 +14,7 @@ const maxMoney = ledger.MaxQuantity
 
 // Create adds an active partner with its admin log-in, primary contact, partner-wide contract and opening deposit, or nothing. Vendor
 // only. *[ValidationError] with every failing field (a taken log-in name is "taken"), [ErrHierarchyDepth], [ErrNotFound] for the
-// parent, [ErrIdempotencyMismatch]. Warnings tell of other partners of the same name.
+// parent, [ErrIdempotencyMismatch]. Warnings tell of other partners with the same name or tax id, and of tax ids that nobody can have.
 func (d *Partners) Create(ctx context.Context, a Agreement) (p Partner, err error) {
 	defer wrap(&err, "create")
 	return d.reg.addPartner(ctx, a, modeCreate)
@@ -57,7 +57,8 @@ func (r *Registry) addPartner(ctx context.Context, a Agreement, mode string) (p 
 		if err != nil || replayed {
 			return err
 		}
-		p.Warnings, err = sameName(tx, p)
+		p.Warnings, err = duplicates(tx, p, a.TaxIDs)
+		p.Warnings = append(p.Warnings, a.prepared.doubts...)
 		return err
 	})
 	if err != nil {
@@ -75,7 +76,7 @@ func keyToRepeat(err error, key string) string {
 	return ""
 }
 
-// insertPartner writes the six rows of a new partner.
+// insertPartner writes the rows of a new partner.
 func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreement, mode string) error {
 	row, err := r.newPartnerRow(tx, id, a, mode)
 	if err != nil {
@@ -94,6 +95,12 @@ func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreeme
 		return err
 	} else if !fresh {
 		return errLoginTaken()
+	}
+	if err := setTaxIDs(tx, ID(row.ID), trimmed(a.TaxIDs)); err != nil {
+		return err
+	}
+	if err := noteTerms(tx, ID(row.ID)); err != nil {
+		return err
 	}
 	if err := tx.Insert(&user); err != nil {
 		return err
@@ -120,7 +127,7 @@ func errLoginTaken() *ValidationError {
 
 func (r *Registry) newPartnerRow(tx *store.Tx, id string, a Agreement, mode string) (partnerRow, error) {
 	a.Phone = a.prepared.phone
-	checked, faults := r.opts.withoutHost().checkAgreement(a, mode)
+	checked, faults := r.opts.withoutHost().checkAgreement(a, mode, Agreement{})
 	if err := faults.err(); err != nil {
 		return partnerRow{}, err
 	}
@@ -128,7 +135,8 @@ func (r *Registry) newPartnerRow(tx *store.Tx, id string, a Agreement, mode stri
 		ID: id, State: "active", Version: 1, CreatedAt: tx.Now(), Name: a.Name, NameKey: nameKey(a.Name), Email: checked.Email,
 		Phone: checked.Phone, Locale: a.Locale, Currency: a.Currency, MoreCurrencies: joined(checked.MoreCurrencies),
 		Resell: has(checked.Capabilities, Resell), Build: has(checked.Capabilities, Build), Operate: has(checked.Capabilities, Operate),
-		ManagesSubPartners: a.ManagesSubPartners,
+		ManagesSubPartners: a.ManagesSubPartners, Region: a.Region, OrganisationType: a.OrganisationType, VAT: a.VAT,
+		PasswordPolicy: checked.PasswordPolicy, Note: a.Note,
 	}
 	if mode == modeInvite {
 		row.State = "pending"
@@ -139,9 +147,14 @@ func (r *Registry) newPartnerRow(tx *store.Tx, id string, a Agreement, mode stri
 // withoutHost is o without callbacks, for the check inside the transaction, whose outcome they have had their say in.
 func (o Options) withoutHost() Options {
 	o.Requirements = nil
-	o.Phones = func(raw, _ string) (string, error) { return raw, nil }
+	o.Phones = asRead
+	o.Reference = lookedUp{}
+	o.WeakPassword = func(string, Secret, []string) string { return "" }
 	return o
 }
+
+// asRead takes a phone number that has been read before.
+func asRead(raw, _ string) (string, error) { return raw, nil }
 
 // openContract opens the partner-wide contract and books the opening deposit (PIL-30, PIL-06): under prepayment it is balance, else it
 // is held apart.
@@ -174,6 +187,16 @@ func openContract(tx *store.Tx, s *Standing, p partnerRow, a Agreement) error {
 	return err
 }
 
+// duplicates warns of other partners with the same name or tax id.
+func duplicates(tx *store.Tx, p Partner, given []TaxID) ([]FieldError, error) {
+	names, err := sameName(tx, p)
+	if err != nil {
+		return nil, err
+	}
+	numbers, err := sameTaxIDs(tx, p.ID, given)
+	return append(names, numbers...), err
+}
+
 // sameName warns when other partners are called the same; two may be (PIL-03).
 func sameName(tx *store.Tx, p Partner) ([]FieldError, error) {
 	var n int64
@@ -181,7 +204,14 @@ func sameName(tx *store.Tx, p Partner) ([]FieldError, error) {
 	if err != nil || n == 0 {
 		return nil, err
 	}
-	return []FieldError{{Path: "name", Code: "taken", Message: strconv.FormatInt(n, 10) + " other partners have this name"}}, nil
+	return []FieldError{{Path: "name", Code: "taken", Message: howMany(n) + " this name"}}, nil
+}
+
+func howMany(n int64) string {
+	if n == 1 {
+		return "another partner has"
+	}
+	return strconv.FormatInt(n, 10) + " other partners have"
 }
 
 // once gives a creating write its idempotency: the first call with a key makes id, later ones with the same content get what it made.

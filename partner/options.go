@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
@@ -24,6 +25,14 @@ type Options struct {
 	// Phones reads a phone number as its owner writes it, for a country that may be empty, and returns it as E.164.
 	// Defaults to accepting E.164 with spaces, dashes, dots and brackets.
 	Phones func(raw, country string) (e164 string, err error)
+	// Reference knows the codes of regions and legal forms that agreements may name. Defaults to knowing none.
+	Reference Reference
+	// TaxIDCheck says what becomes of a tax id whose check digit is wrong: "off" nothing, "warn" a warning, "strict" a field error.
+	// Defaults to "warn".
+	TaxIDCheck string
+	// WeakPassword replaces the password policies: it says why a password is too weak under a partner's policy, "" if it is not. about is what
+	// one who guesses would try: names, the log-in, the address. Defaults to what [SimplePasswords] and [ComplexPasswords] say.
+	WeakPassword func(policy string, password Secret, about []string) (why string)
 	// Hasher keeps passwords. Defaults to argon2id with 46 MiB and one pass.
 	Hasher PasswordHasher
 	// Requirements adds faults to an agreement about to be created, for fields the host wants filled. Defaults to none.
@@ -64,6 +73,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Hasher == nil {
 		c.Hasher = argon2idHasher{}
 	}
+	if c.TaxIDCheck == "" {
+		c.TaxIDCheck = taxIDsWarn
+	}
 	if c.MaxDepth == 0 {
 		c.MaxDepth = 12
 	}
@@ -79,6 +91,8 @@ func (o *Options) withDefaults() (Options, error) {
 	switch {
 	case c.MaxDepth < 1 || c.MaxDepth > maxDepthLimit:
 		return c, fail.New(fail.Invalid, fmt.Sprintf("Options.MaxDepth must be 1 to %d", maxDepthLimit))
+	case !slices.Contains([]string{taxIDsOff, taxIDsWarn, taxIDsStrict}, c.TaxIDCheck):
+		return c, fail.New(fail.Invalid, "Options.TaxIDCheck must be off, warn or strict")
 	case c.Session.Idle < 0 || c.Session.Absolute < 0:
 		return c, fail.New(fail.Invalid, "Options.Session limits must be positive")
 	case c.CallbackTime < 0 || c.ConnectionWait < 0:

@@ -32,21 +32,25 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 	before, after := p.Agreement, p.Agreement
 	after.Capabilities = append([]Capability{}, before.Capabilities...)
 	after.MoreCurrencies = slices.Clone(before.MoreCurrencies)
+	after.TaxIDs, after.VAT = slices.Clone(before.TaxIDs), cloned(before.VAT)
 	change(&after)
 	kept := after
 	kept.Capabilities = (&checks{}).capabilities(after.Capabilities) // nil is all three, and the order is ours
+	kept.TaxIDs = (&checks{}).taxIDs(after.TaxIDs, before.TaxIDs, taxIDsOff)
+	kept.PasswordPolicy = cmp.Or(after.PasswordPolicy, SimplePasswords)
 	changed, err := editable(before, kept, vendor, home)
 	if err != nil || len(changed) == 0 {
 		return p, err
 	}
 	o := d.reg.opts
 	if after.Phone == before.Phone {
-		o = o.withoutHost()
+		o.Phones = asRead
 	}
-	if store.Joined(d.reg.db) && o.Phones != nil && after.Phone != before.Phone {
+	coded := after.Region != before.Region || after.OrganisationType != before.OrganisationType
+	if store.Joined(d.reg.db) && (o.Phones != nil && after.Phone != before.Phone || o.Reference != nil && coded) {
 		return p, errCallback
 	}
-	checked, faults := o.checkAgreement(after, modeEdit)
+	checked, faults := o.checkAgreement(after, modeEdit, before)
 	if invited := p.State == "pending" || loginKey(before.Login) == loginKey(before.Email); invited && emailKey(after.Email) != emailKey(before.Email) {
 		faults.add("email", "format", "cannot change while it is the admin's log-in name, or an invitation is on its way to it", nil)
 	}
@@ -57,10 +61,10 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 		if err := s.edit(tx, id, version, before, checked, changed); err != nil {
 			return err
 		}
-		if p, err = s.partner(tx, string(id)); err != nil || !vendor || !slices.Contains(changed, "name") { // others learn of nobody
+		if p, err = s.partner(tx, string(id)); err != nil {
 			return err
 		}
-		p.Warnings, err = sameName(tx, p)
+		p.Warnings, err = s.editWarnings(tx, p, after, changed, faults.warnings)
 		return err
 	})
 	if err != nil {
@@ -86,6 +90,12 @@ func editable(before, after Agreement, vendor, home bool) (changed []string, err
 	}
 	note("name", after.Name != before.Name, true)
 	note("email", after.Email != before.Email, home) // not from above: the deletion of projects is confirmed from there
+	note("tax_ids", !slices.Equal(after.TaxIDs, before.TaxIDs), false)
+	note("vat", (after.VAT == nil) != (before.VAT == nil) || after.VAT != nil && *after.VAT != *before.VAT, false)
+	note("region", after.Region != before.Region, false)
+	note("organisation_type", after.OrganisationType != before.OrganisationType, false)
+	note("password_policy", after.PasswordPolicy != before.PasswordPolicy, false)
+	note("note", after.Note != before.Note, false)
 	note("phone", after.Phone != before.Phone, true)
 	note("locale", after.Locale != before.Locale, true)
 	note("capabilities", !slices.Equal(after.Capabilities, before.Capabilities), false)
@@ -99,19 +109,51 @@ func editable(before, after Agreement, vendor, home bool) (changed []string, err
 	return changed, err
 }
 
+// editWarnings are those of what an edit has changed. Only the vendor learns of others.
+func (s *Standing) editWarnings(tx *store.Tx, p Partner, a Agreement, changed []string, doubts []FieldError) (list []FieldError, err error) {
+	if s.IsVendor() && slices.Contains(changed, "name") {
+		if list, err = sameName(tx, p); err != nil {
+			return nil, err
+		}
+	}
+	if s.IsVendor() && slices.Contains(changed, "tax_ids") {
+		same, err := sameTaxIDs(tx, p.ID, a.TaxIDs)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, same...)
+	}
+	return append(list, doubts...), nil
+}
+
 func samePeriod(a, b Period) bool { return a.From.Equal(b.From) && a.Until.Equal(b.Until) }
 
 func (s *Standing) edit(tx *store.Tx, id ID, version int64, before, a Agreement, changed []string) error {
-	n, err := tx.Update(tx.From(s.scope(false), partnersTable).Where("id = ? AND version = ?", id, version), map[string]any{
+	set := map[string]any{
 		"name": a.Name, "name_key": nameKey(a.Name), "email": a.Email, "phone": a.Phone, "locale": a.Locale, "currency": a.Currency,
 		"more_currencies": joined(a.MoreCurrencies), "resell": has(a.Capabilities, Resell), "build": has(a.Capabilities, Build),
-		"operate": has(a.Capabilities, Operate), "manages_sub_partners": a.ManagesSubPartners, "version": version + 1,
-	})
+		"operate": has(a.Capabilities, Operate), "manages_sub_partners": a.ManagesSubPartners, "region": a.Region, "organisation_type": a.OrganisationType,
+		"vat": a.VAT, "password_policy": a.PasswordPolicy, "version": version + 1,
+	}
+	if s.IsVendor() { // nobody else has seen it
+		set["note"] = a.Note
+	}
+	n, err := tx.Update(tx.From(s.scope(false), partnersTable).Where("id = ? AND version = ?", id, version), set)
 	if err != nil {
 		return err
 	}
 	if n != 1 {
 		return errChanged
+	}
+	if slices.Contains(changed, "tax_ids") {
+		if err := setTaxIDs(tx, id, a.TaxIDs); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(changed, func(f string) bool { return f == "vat" || f == "currency" || f == "more_currencies" }) {
+		if err := noteTerms(tx, id); err != nil {
+			return err
+		}
 	}
 	if err := s.editContract(tx, id, before, a); err != nil {
 		return err

@@ -79,6 +79,10 @@ func (s *Standing) fill(tx *store.Tx, rows []partnerRow) (map[string]Partner, er
 	if err != nil {
 		return nil, err
 	}
+	numbers, err := taxIDsOf(tx, ids)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range rows {
 		p := r.public()
 		p.Path = paths[r.ID]
@@ -87,7 +91,10 @@ func (s *Standing) fill(tx *store.Tx, rows []partnerRow) (map[string]Partner, er
 		}
 		if s.reads(r) {
 			contracts[r.ID].into(&p)
-			p.Login = logins[r.ID]
+			p.Login, p.TaxIDs = logins[r.ID], numbers[r.ID]
+			if !s.IsVendor() {
+				p.Note = ""
+			}
 		} else {
 			p = Partner{ID: p.ID, State: p.State, Created: p.Created, Path: p.Path,
 				Agreement: Agreement{Name: p.Name, Parent: p.Parent}}
@@ -107,7 +114,8 @@ func (r partnerRow) public() Partner {
 		ID: ID(r.ID), State: r.State, Version: r.Version, Created: r.CreatedAt.Time(),
 		Blocks: inherited(r.OwnBlocks, r.OwnInherited), UsersBlocks: inherited(r.UsersBlocks, r.UsersInherited), Contact: UserID(text(r.ContactID)),
 		Agreement: Agreement{Name: r.Name, Email: r.Email, Phone: r.Phone, Locale: r.Locale, Parent: ID(text(r.ParentID)),
-			Capabilities: []Capability{}, ManagesSubPartners: r.ManagesSubPartners, Currency: r.Currency, MoreCurrencies: words(r.MoreCurrencies)},
+			Capabilities: []Capability{}, ManagesSubPartners: r.ManagesSubPartners, Currency: r.Currency, MoreCurrencies: words(r.MoreCurrencies),
+			VAT: r.VAT, Region: r.Region, OrganisationType: r.OrganisationType, PasswordPolicy: r.PasswordPolicy, Note: r.Note},
 	}
 	for c, has := range map[Capability]bool{Resell: r.Resell, Build: r.Build, Operate: r.Operate} {
 		if has {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/alexedwards/argon2id"
 	"github.com/partnerkit/partnerkit/internal/fail"
@@ -21,8 +20,6 @@ const (
 	hashesAtOnce = 4
 	// maxPassword is the longest password that is hashed, in bytes; a longer one is refused before it costs anything.
 	maxPassword = 4096
-	// minPassword is the policy "simple", in characters.
-	minPassword = 8
 )
 
 // argon2Params are the strictest of the equivalent choices in OWASP ASVS 5.0, appendix C.
@@ -74,18 +71,6 @@ func (d *dummyHash) get(ctx context.Context, r *Registry) (string, error) {
 		d.hash = hash
 	}
 	return d.hash, nil
-}
-
-// password checks a new one under the policy "simple".
-func (c *checks) password(path string, password Secret) {
-	switch n := utf8.RuneCountInString(string(password)); {
-	case len(password) > maxPassword:
-		c.add(path, "too_long", fmt.Sprintf("must be at most %d bytes", maxPassword), nil)
-	case !utf8.ValidString(string(password)):
-		c.add(path, "format", "must be valid UTF-8", nil)
-	case n < minPassword:
-		c.add(path, "weak", fmt.Sprintf("must have at least %d characters", minPassword), ErrWeakPassword)
-	}
 }
 
 // hash computes the hash of a password; it waits for a place, and must not run inside a transaction.

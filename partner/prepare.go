@@ -15,6 +15,7 @@ type preparedAgreement struct {
 	mode         string
 	passwordHash string
 	phone        string
+	doubts       []FieldError // warnings
 }
 
 // Prepare does what Create must do outside a transaction: host callbacks and hashing. It returns the agreement to pass to Create on
@@ -34,11 +35,11 @@ func (d *Partners) Prepare(ctx context.Context, a Agreement) (prepared Agreement
 
 func (r *Registry) prepareAgreement(ctx context.Context, a Agreement, mode string) (Agreement, error) {
 	a.prepared = nil
-	checked, faults := r.opts.checkAgreement(a, mode)
+	checked, faults := r.opts.checkAgreement(a, mode, Agreement{})
 	if err := faults.err(); err != nil {
 		return a, err
 	}
-	p := &preparedAgreement{digest: agreementDigest(a, true), mode: mode, phone: checked.Phone}
+	p := &preparedAgreement{digest: agreementDigest(a, true), mode: mode, phone: checked.Phone, doubts: faults.warnings}
 	if mode == modeCreate {
 		var err error
 		if p.passwordHash, err = r.hash(ctx, a.Password); err != nil {
@@ -51,7 +52,8 @@ func (r *Registry) prepareAgreement(ctx context.Context, a Agreement, mode strin
 
 // needsPreparing tells whether adding a would run hashing or host code.
 func (o Options) agreementNeedsPreparing(a Agreement) bool {
-	return a.Password != "" || o.Requirements != nil || o.Phones != nil && a.Phone != ""
+	return a.Password != "" || o.Requirements != nil || o.Phones != nil && a.Phone != "" ||
+		o.Reference != nil && (a.Region != "" || a.OrganisationType != "")
 }
 
 // ready returns a with its preparation: its own if the caller prepared it, a fresh one outside a host transaction, and inside one only
@@ -95,6 +97,16 @@ func agreementDigest(a Agreement, withPassword bool) string {
 	c.add("contract_number", a.ContractNumber)
 	c.number("from", int64(store.At(a.ContractPeriod.From)))
 	c.number("until", int64(store.At(a.ContractPeriod.Until)))
+	for _, t := range a.TaxIDs {
+		c.add("tax_id "+t.Scheme, t.Value)
+	}
+	if a.VAT != nil { // 0 is not the same as none
+		c.add("vat", strconv.Itoa(*a.VAT))
+	}
+	c.add("region", a.Region)
+	c.add("organisation_type", a.OrganisationType)
+	c.add("password_policy", a.PasswordPolicy)
+	c.add("note", a.Note)
 	return c.digest()
 }
 

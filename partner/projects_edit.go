@@ -68,7 +68,7 @@ func editableProject(before, after NewProject) (changed []string, err error) {
 func (r *Registry) checkProjectEdit(ctx context.Context, region string, before, after NewProject) (preparedProject, error) {
 	o := r.opts
 	if after.Phone == before.Phone {
-		o = o.withoutHost()
+		o.Phones = asRead
 	}
 	moved := after.Country != before.Country && r.opts.Regions != nil
 	if store.Joined(r.db) && (moved || o.Phones != nil && after.Phone != before.Phone) {
@@ -134,11 +134,19 @@ func (d *Accounts) setPassword(ctx context.Context, id AccountID, password Secre
 		return errInHostTx
 	}
 	ask := Ask{Action: "project.password", Target: string(id), Changes: true}
-	if err := d.reg.Read(ctx, ask, func(*store.Tx, *Standing) error { return nil }); err != nil {
+	var rules passwordRules
+	err := d.reg.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		a, err := s.account(tx, string(id))
+		if err == nil {
+			rules, err = d.reg.passwordRules(tx, a.Partner, a.Name, a.Project.Login, a.Project.Email)
+		}
+		return err
+	})
+	if err != nil {
 		return err // before the cost of a hash
 	}
 	var c checks
-	c.password("password", password)
+	c.password("password", password, rules)
 	if err := c.err(); err != nil {
 		return err
 	}

@@ -19,7 +19,8 @@ type preparedProject struct {
 }
 
 // Prepare does what OpenProject must do outside a transaction: host callbacks and hashing. It returns the project to pass to
-// OpenProject on the Registry that In gives; changing it afterwards makes that call refuse.
+// OpenProject on the Registry that In gives; changing it afterwards makes that call refuse. With a password it is for those who may open the
+// project: what it is held to is their partner's policy.
 func (d *Accounts) Prepare(ctx context.Context, p NewProject) (prepared NewProject, err error) {
 	defer wrap(&err, "prepare project")
 	if store.Joined(d.reg.db) {
@@ -35,9 +36,6 @@ func (o Options) checkProject(p NewProject) (preparedProject, *checks) {
 	c.login("login", p.Login, "")
 	c.locale("locale", p.Locale)
 	c.key("key", p.Key)
-	if p.Password != "" {
-		c.password("password", p.Password)
-	}
 	ready := preparedProject{email: c.email("email", p.Email, true), country: c.country("country", p.Country)}
 	ready.phone = c.phone("phone", p.Phone, ready.country, o.Phones)
 	return ready, c
@@ -46,6 +44,13 @@ func (o Options) checkProject(p NewProject) (preparedProject, *checks) {
 func (r *Registry) prepareProject(ctx context.Context, p NewProject) (NewProject, error) {
 	p.prepared = nil
 	ready, faults := r.opts.checkProject(p)
+	if p.Password != "" {
+		rules, err := r.rulesFor(ctx, Ask{Action: "project.open", Target: string(p.Partner), Keyed: p.Key != ""}, p.Name, p.Login, p.Email)
+		if err != nil {
+			return p, err
+		}
+		faults.password("password", p.Password, rules)
+	}
 	if ready.country != "" {
 		region, err := r.region(ctx, ready.country)
 		if err != nil {

@@ -49,6 +49,11 @@ type partnerRow struct {
 	UsersInherited     int
 	UsersEpoch         int64
 	ContactID          *string
+	Region             string
+	OrganisationType   string
+	VAT                *int `gorm:"column:vat"`
+	PasswordPolicy     string
+	Note               string
 }
 
 func (partnerRow) TableName() string { return partnersTable }

@@ -139,11 +139,10 @@ func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error
 	}
 	ask := Ask{Action: "access.password", Changes: true}
 	var identity identityRow
+	var rules passwordRules
 	err = d.reg.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		if s.IsVendor() {
-			return errNoSession
-		}
-		return tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", s.Identity.ID), &identity, "")
+		identity, rules, err = s.ownLogin(tx)
+		return err
 	})
 	if err != nil {
 		return err
@@ -152,7 +151,7 @@ func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error
 		return ErrBadCredentials
 	}
 	var c checks
-	c.password("new", new)
+	c.password("new", new, rules)
 	if err := c.err(); err != nil {
 		return err
 	}
@@ -170,6 +169,26 @@ func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error
 		return err
 	}
 	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error { return s.changePassword(tx, identity, hash, g) })
+}
+
+// ownLogin is the caller's log-in, and what a new password for it is held to.
+func (s *Standing) ownLogin(tx *store.Tx) (identity identityRow, rules passwordRules, err error) {
+	if s.IsVendor() {
+		return identity, rules, errNoSession
+	}
+	if err := tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", s.Identity.ID), &identity, ""); err != nil {
+		return identity, rules, err
+	}
+	about := []string{identity.Login, identity.Email}
+	if s.isProject() {
+		a, err := s.account(tx, s.Own.ID)
+		if err != nil {
+			return identity, rules, err
+		}
+		about = []string{a.Name, a.Project.Login, a.Project.Email}
+	}
+	rules, err = s.reg.passwordRules(tx, s.Home(), about...)
+	return identity, rules, err
 }
 
 func (s *Standing) changePassword(tx *store.Tx, identity identityRow, hash string, g guess) error {

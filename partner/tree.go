@@ -124,6 +124,9 @@ func (r *Registry) move(tx *store.Tx, s *Standing, id, parent ID) error {
 	if _, err := tx.Exec(decided, "UPDATE prm_partners SET parent_id = ? WHERE id = ?", optional(parent), id); err != nil {
 		return err
 	}
+	if err := noteTerms(tx, id); err != nil {
+		return err
+	}
 	return s.Record(tx, "partner.moved", string(id), "parent")
 }
 

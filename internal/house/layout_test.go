@@ -65,6 +65,7 @@ var arrows = map[string][]string{
 	"internal/outbox": {"internal/fail", "internal/store"},
 	"internal/form":   {"internal/fail", "internal/store"},
 	"partner":         {"internal/fail", "internal/store", "internal/ledger", "internal/outbox", "internal/form"},
+	"partner/phones":  {},
 	"license":         {"internal/fail", "internal/store", "internal/ledger", "partner"},
 	"review":          {"internal/fail", "internal/store", "internal/form", "partner"},
 	"solution":        {"internal/fail", "internal/store", "internal/form", "partner", "review"},
