@@ -65,7 +65,7 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 		}
 	default:
 		defer func() { l.recent.ForgetAll() }()
-		err = l.reg.WriteAll(ctx, calls, partner.Waiting, partner.Doing(func(tx *store.Tx, verdicts []partner.Verdict) error {
+		err = l.reg.WriteAll(ctx, calls, store.Waiting, partner.Doing(func(tx *store.Tx, verdicts []partner.Verdict) error {
 			return assignLines(tx, lines, of, verdicts, results, allOrNone)
 		}))
 	}

@@ -50,7 +50,7 @@ func checkSKU(sku string) []partner.FieldError {
 // already changes nothing, so a host may define its types at each start.
 func (l *Ledger) Define(ctx context.Context, t Type) (err error) {
 	defer wrap(&err, "define %s", t.SKU)
-	faults := append(checkSKU(t.SKU), partner.CheckName("name", t.Name)...)
+	faults := append(checkSKU(t.SKU), partner.Check{}.Name("name", t.Name)...)
 	if len(faults) > 0 {
 		return &partner.ValidationError{Fields: faults}
 	}

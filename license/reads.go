@@ -86,8 +86,8 @@ func balance(t ledger.Totals) Balance {
 	return Balance{SKU: t.Unit, Available: t.Available, Upcoming: t.Upcoming, Reserved: t.Reserved, Consumed: t.Consumed, Expired: t.Expired}
 }
 
-// History pages through the transfers that touched a holder, newest first; sku "" is all of them. The vendor, and admins of the holder's
-// organisation.
+// History pages through the transfers that touched a holder, newest first; sku "" is all of them. The vendor, and of the holder's
+// organisation admins and members with the right licenses whom no scope limits: a transfer names both its ends.
 func (l *Ledger) History(ctx context.Context, h partner.Holder, sku string, p partner.PageRequest) (page partner.Page[Transfer], err error) {
 	defer wrap(&err, "history of %s", idOf(h))
 	limit, err := store.Limit(p.Limit)

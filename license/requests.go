@@ -96,7 +96,7 @@ func (l *Ledger) Ask(ctx context.Context, sku string, n int64, o ...Option) (r R
 // [partner.ErrBadTransition] if it has been decided the other way; the same decision again returns the request as it is.
 func (l *Ledger) DecideRequest(ctx context.Context, id string, grant bool, answer string) (r Request, err error) {
 	defer wrap(&err, "decide request %s", id)
-	if faults := partner.CheckReason("answer", answer); len(faults) > 0 {
+	if faults := (partner.Check{}).Reason("answer", answer); len(faults) > 0 {
 		return r, &partner.ValidationError{Fields: faults}
 	}
 	var row requestRow
@@ -156,7 +156,8 @@ func (l *Ledger) request(tx *store.Tx, s *partner.Standing, id string, into *req
 	return tx.Take(tx.From(s.Scope(false), requestsTable).Where("id = ?", id), into, "")
 }
 
-// Requests pages through the requests in scope, newest first: all for the vendor, an organisation's own for its admins.
+// Requests pages through the requests in scope, newest first: all for the vendor, an organisation's own for its admins and
+// its members with the right licenses whom no scope limits.
 func (l *Ledger) Requests(ctx context.Context, p partner.PageRequest) (page partner.Page[Request], err error) {
 	defer wrap(&err, "requests")
 	limit, err := store.Limit(p.Limit)

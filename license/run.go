@@ -95,12 +95,13 @@ func (w write) notDefined(tx *store.Tx, err error) error {
 }
 
 // mismatch tells that a repeated move comes from elsewhere: where the session works is part of what it asks for. A session that can work
-// nowhere, its project being closed, repeats nothing but the call it made there.
+// nowhere, its project being closed, is answered if it may know of the place where the key was used.
 func (m *move) mismatch(s *partner.Standing, first ledger.Transfer) error {
 	if !first.Replayed || m.verb != "assign" && m.verb != "return" {
 		return nil
 	}
-	if working, _, err := s.Working(); err == nil && idOf(working) != first.From.Owner {
+	working, _, err := s.Working()
+	if err == nil && idOf(working) != first.From.Owner || !s.Within(first.From.Owner) {
 		return ledger.ErrMismatch
 	}
 	return nil
@@ -131,7 +132,7 @@ func (l *Ledger) together(ctx context.Context, jobs []*job, wait bool, ready fun
 	c := newCommit(jobs, wait, ready)
 	var err error
 	if wait {
-		err = l.reg.WriteAll(ctx, c.calls(), partner.Waiting, c)
+		err = l.reg.WriteAll(ctx, c.calls(), store.Waiting, c)
 		l.forget(c.postings)
 	} else {
 		err = l.inTurn(ctx, c)
@@ -160,8 +161,8 @@ func (l *Ledger) inTurn(ctx context.Context, c *commit) error {
 	c.unseen = l.repeats.Load() == 0
 	if c.unseen && c.turn.Trusted() {
 		c.guess = true
-		err := l.reg.WriteAll(ctx, c.calls(), partner.Guessing, c)
-		if !errors.Is(err, partner.ErrOutdated) && !seen(err) {
+		err := l.reg.WriteAll(ctx, c.calls(), store.Guessing, c)
+		if !errors.Is(err, store.ErrOutdated) && !seen(err) {
 			c.turn.End(err == nil)
 			return err
 		}
@@ -178,12 +179,12 @@ func (l *Ledger) inTurn(ctx context.Context, c *commit) error {
 	if err := c.turn.Wait(ctx); err != nil {
 		return err
 	}
-	err := l.reg.WriteAll(ctx, c.calls(), partner.Passing, c)
+	err := l.reg.WriteAll(ctx, c.calls(), store.Passing, c)
 	if c.unseen && seen(err) {
 		c.unseen = false
 		l.repeats.Store(lookAfterRepeat)
 		c.turn = c.turn.Another()
-		err = l.reg.WriteAll(ctx, c.calls(), partner.Passing, c)
+		err = l.reg.WriteAll(ctx, c.calls(), store.Passing, c)
 	} else if n := l.repeats.Load(); !c.unseen && n > 0 {
 		l.repeats.CompareAndSwap(n, n-1)
 	}

@@ -31,7 +31,7 @@ func seat(s ledger.Seat) Seat {
 func (l *Ledger) Seat(ctx context.Context, of partner.AccountID, sku, person string) (made Seat, err error) {
 	defer wrap(&err, "seat of %s in %s", sku, of)
 	person = strings.TrimSpace(person)
-	if faults := append(checkSKU(sku), partner.CheckName("person", person)...); len(faults) > 0 {
+	if faults := append(checkSKU(sku), (partner.Check{}).Name("person", person)...); len(faults) > 0 {
 		return made, &partner.ValidationError{Fields: faults}
 	}
 	defer l.recent.Forget(string(of), sku)

@@ -14,7 +14,7 @@ import (
 // are not there. It waits for moves in flight, so that an answer about the past stays. Who may: as [Ledger.Balance].
 func (l *Ledger) HoldingsAt(ctx context.Context, h partner.Holder, effective, known time.Time) (list []Balance, err error) {
 	defer wrap(&err, "holdings of %s", idOf(h))
-	if faults := append(partner.CheckTime("effective", effective), partner.CheckTime("known", known)...); len(faults) > 0 {
+	if faults := append((partner.Check{}).Time("effective", effective), (partner.Check{}).Time("known", known)...); len(faults) > 0 {
 		return nil, &partner.ValidationError{Fields: faults}
 	}
 	err = l.reg.Write(ctx, about(h), func(tx *store.Tx, _ *partner.Standing) error {
@@ -51,7 +51,7 @@ const maxPoints = 5_000
 // errors: "period" without a beginning, or one that ends before it, "points" below 2 or above 5,000. Who may: as [Ledger.Balance].
 func (l *Ledger) Series(ctx context.Context, h partner.Holder, sku string, p partner.Period, points int) (list []Point, err error) {
 	defer wrap(&err, "series of %s", idOf(h))
-	faults := append(checkSKU(sku), partner.CheckPeriod("period", p)...)
+	faults := append(checkSKU(sku), partner.Check{}.Period("period", p)...)
 	if p.From.IsZero() {
 		faults = append(faults, partner.FieldError{Path: "period", Code: "required", Message: "must have a beginning"})
 	}
@@ -112,7 +112,7 @@ type Line struct {
 // moves in flight: a period that has been stated stays as it was stated. Who may: as [Ledger.History].
 func (l *Ledger) Statement(ctx context.Context, h partner.Holder, sku string, p partner.Period) (st Statement, err error) {
 	defer wrap(&err, "statement of %s", idOf(h))
-	if faults := append(checkSKU(sku), partner.CheckPeriod("period", p)...); len(faults) > 0 {
+	if faults := append(checkSKU(sku), (partner.Check{}).Period("period", p)...); len(faults) > 0 {
 		return st, &partner.ValidationError{Fields: faults}
 	}
 	err = l.reg.Write(ctx, past(h), func(tx *store.Tx, s *partner.Standing) error {

@@ -71,15 +71,15 @@ func (w write) check() (faults []partner.FieldError) {
 	if w.keyed && w.key == "" {
 		faults = append(faults, partner.FieldError{Path: "key", Code: "required", Message: "must not be empty"})
 	}
-	faults = append(faults, partner.CheckKey("key", w.key)...)
-	faults = append(faults, partner.CheckReason("reason", w.reason)...)
+	faults = append(faults, partner.Check{}.Key("key", w.key)...)
+	faults = append(faults, partner.Check{}.Reason("reason", w.reason)...)
 	if w.valid == (partner.Period{}) {
 		return faults
 	}
 	if w.verb != "grant" {
 		faults = append(faults, partner.FieldError{Path: "valid", Code: "format", Message: "only a grant gives licences a validity"})
 	}
-	return append(faults, partner.CheckPeriod("valid", w.valid)...)
+	return append(faults, partner.Check{}.Period("valid", w.valid)...)
 }
 
 // hash names the content behind the key: what the caller asked for, not where the session happened to work.
@@ -104,8 +104,8 @@ func (w write) dates(tx *store.Tx, s *partner.Standing) error {
 		return nil
 	case !s.IsVendor():
 		return partner.ErrForbidden
-	case len(partner.CheckTime("effective", w.effective)) > 0:
-		return &partner.ValidationError{Fields: partner.CheckTime("effective", w.effective)}
+	case len(partner.Check{}.Time("effective", w.effective)) > 0:
+		return &partner.ValidationError{Fields: partner.Check{}.Time("effective", w.effective)}
 	case store.At(w.effective) > tx.Now():
 		return invalid("effective", "range", "must not lie in the future")
 	}

@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,9 +23,9 @@ const (
 
 // Billing models (PIL-26).
 const (
-	Prepayment       = "prepayment"
-	Postpayment      = "postpayment"
-	PostpaymentLight = "postpayment_light" // blocks at a debt of BlockingLimit
+	prepayment       = "prepayment"
+	postpayment      = "postpayment"
+	postpaymentLight = "postpayment_light" // blocks at a debt of BlockingLimit
 )
 
 // Agreement is what the vendor fills in to add a partner. Required: Name, Login, Currency; Password for Create, Email for Invite.
@@ -43,7 +44,9 @@ type Agreement struct {
 	OrganisationType string  // legal form, code of Options.Reference
 	Note             string  // of the vendor, who alone sees it; at most 4,000 characters
 
-	PasswordPolicy string // of its users and projects: SimplePasswords or ComplexPasswords. Defaults to simple.
+	// PasswordPolicy is what new passwords of its users and projects are held to: "simple", 8 or more characters and none of the common
+	// passwords, or "complex", 12 or more, none of the common ones, and 60 bits of entropy as zxcvbn counts them. Defaults to "simple".
+	PasswordPolicy string
 
 	Parent             ID           // makes it a sub-partner
 	Capabilities       []Capability // Defaults to all three.
@@ -53,7 +56,7 @@ type Agreement struct {
 	MoreCurrencies []string // distinct, without the main one
 	Deposit        int64    // opening deposit in minor units of Currency; held apart unless the model is prepayment
 
-	BillingModel   string // Defaults to "postpayment".
+	BillingModel   string // "prepayment", "postpayment", or "postpayment_light", which blocks at a debt of BlockingLimit. Defaults to "postpayment".
 	BlockingLimit  int64  // minor units of Currency; required above 0 by postpayment_light
 	ContractNumber string // Defaults to a generated one.
 	ContractPeriod Period // Defaults to now, open.
@@ -67,8 +70,8 @@ type Agreement struct {
 
 // Partner is an agreement as it stands; an edit names its Version.
 //
-// A partner sees its own organisation whole. Of those below it sees ID, Name, State, Created and Path, unless its own agreement has
-// ManagesSubPartners. What stands above it, it never sees: Path begins with itself. (Of a user who manages it from above, its activity
+// A partner's admin sees his own organisation whole. Of those below he sees ID, Name, State, Created and Path, unless his own agreement has
+// ManagesSubPartners; a member sees as little of his own. What stands above, nobody sees: Path begins with the organisation itself. (Of a user who manages it from above, its activity
 // shows the id.)
 type Partner struct {
 	ID          ID
@@ -116,7 +119,7 @@ func (o Options) checkAgreement(a Agreement, mode string, before Agreement) (Agr
 	case mode == modeInvite && a.Password != "":
 		c.add("password", "format", "must be empty: the invitee chooses it", nil)
 	case mode == modeCreate:
-		c.password("password", a.Password, passwordRules{a.PasswordPolicy, []string{a.Name, a.Login, a.Email}, o.WeakPassword})
+		c.password("password", a.Password, passwordRules{policy: cmp.Or(a.PasswordPolicy, simplePasswords), about: []string{a.Name, a.Login, a.Email}, host: o.WeakPassword})
 	}
 	a.TaxIDs = c.taxIDs(a.TaxIDs, before.TaxIDs, o.TaxIDCheck)
 	c.terms(&a, standing{o.Reference, before.Region, before.OrganisationType})
@@ -148,8 +151,8 @@ func (c *checks) terms(a *Agreement, data Reference) {
 	c.prose("note", a.Note, maxNote)
 	switch a.PasswordPolicy {
 	case "":
-		a.PasswordPolicy = SimplePasswords
-	case SimplePasswords, ComplexPasswords:
+		a.PasswordPolicy = simplePasswords
+	case simplePasswords, complexPasswords:
 	default:
 		c.add("password_policy", "unknown_code", "must be simple or complex", ErrUnknownCode)
 	}
@@ -197,15 +200,15 @@ func (c *checks) money(a *Agreement) {
 		c.add("deposit", "range", fmt.Sprintf("must be 0 to %d minor units", maxMoney), nil)
 	}
 	if a.BillingModel == "" {
-		a.BillingModel = Postpayment
+		a.BillingModel = postpayment
 	}
-	if !slices.Contains([]string{Prepayment, Postpayment, PostpaymentLight}, a.BillingModel) {
+	if !slices.Contains([]string{prepayment, postpayment, postpaymentLight}, a.BillingModel) {
 		c.add("billing_model", "unknown_code", "must be prepayment, postpayment or postpayment_light", ErrUnknownCode)
 	}
 	switch {
 	case a.BlockingLimit < 0 || a.BlockingLimit > maxMoney:
 		c.add("blocking_limit", "range", fmt.Sprintf("must be 0 to %d minor units", maxMoney), nil)
-	case a.BillingModel == PostpaymentLight && a.BlockingLimit == 0:
+	case a.BillingModel == postpaymentLight && a.BlockingLimit == 0:
 		c.add("blocking_limit", "required", "must be above 0 with postpayment_light", nil)
 	}
 	c.text("contract_number", a.ContractNumber, false, maxNumber)

@@ -81,7 +81,7 @@ func (w *world) refuse(event, table string) (remove func()) {
 func TestPIL01_CreateGivesLoginContactContractAndDeposit(t *testing.T) {
 	each(t, func(w *world) {
 		a := agreement("acme")
-		a.Deposit, a.BillingModel, a.Phone, a.Locale, a.MoreCurrencies = 5000, partner.Prepayment, "+49 (30) 123-4567", "de-DE", []string{"USD", "CHF"}
+		a.Deposit, a.BillingModel, a.Phone, a.Locale, a.MoreCurrencies = 5000, "prepayment", "+49 (30) 123-4567", "de-DE", []string{"USD", "CHF"}
 		p, err := w.reg.Partners.Create(w.vendor, a)
 		w.must(err)
 		got, err := w.reg.Partners.Get(w.login("acme"), p.ID)
@@ -167,12 +167,12 @@ func TestPIL06_ADepositIsBalanceUnderPrepaymentElseHeldApart(t *testing.T) {
 				w.t.Errorf("%s holds %d apart and %d, entries make %d, shown are %+v and %d", p.BillingModel, a, b, entries, p.Balance, p.Deposit)
 			}
 		}
-		pre, _ := w.partner("pre", func(a *partner.Agreement) { a.Deposit, a.BillingModel = 5000, partner.Prepayment })
+		pre, _ := w.partner("pre", func(a *partner.Agreement) { a.Deposit, a.BillingModel = 5000, "prepayment" })
 		check(pre, 0, 5000)
 		post, _ := w.partner("post", func(a *partner.Agreement) { a.Deposit = 5000 })
 		check(post, 5000, 0)
 		light, _ := w.partner("light", func(a *partner.Agreement) {
-			a.Deposit, a.BillingModel, a.BlockingLimit = 5000, partner.PostpaymentLight, 100
+			a.Deposit, a.BillingModel, a.BlockingLimit = 5000, "postpayment_light", 100
 		})
 		check(light, 5000, 0)
 		set := func(p partner.Partner, model string) partner.Partner {
@@ -181,11 +181,11 @@ func TestPIL06_ADepositIsBalanceUnderPrepaymentElseHeldApart(t *testing.T) {
 			return p
 		}
 		for _, p := range []partner.Partner{post, light} {
-			p = set(p, partner.Prepayment)
+			p = set(p, "prepayment")
 			check(p, 0, 5000)
-			p = set(p, partner.Postpayment) // what was applied stays balance
+			p = set(p, "postpayment") // what was applied stays balance
 			check(p, 0, 5000)
-			check(set(p, partner.Prepayment), 0, 5000)
+			check(set(p, "prepayment"), 0, 5000)
 		}
 		w.sound()
 	})
@@ -327,7 +327,7 @@ func TestPIL26_BillingModelsAreThree(t *testing.T) {
 			wants(w.t, "edit to model "+model, err, partner.ErrUnknownCode)
 		}
 		a := agreement("light")
-		a.BillingModel = partner.PostpaymentLight
+		a.BillingModel = "postpayment_light"
 		_, err := w.reg.Partners.Create(w.vendor, a)
 		wantsFields(w.t, "no limit", err, "blocking_limit:required")
 		a.BlockingLimit = -1

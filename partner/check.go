@@ -172,36 +172,39 @@ func (c *checks) key(path, key string) {
 	c.text(path, key, false, maxKey)
 }
 
-// CheckKey, CheckName, CheckPeriod, CheckTime and CheckReason hold the sibling rooms' input to the floor's rules. CheckKey checks an idempotency key.
-func CheckKey(path, key string) []FieldError {
+// Check holds the sibling rooms' input to the floor's rules for single fields.
+type Check struct{}
+
+// Key checks an idempotency key.
+func (Check) Key(path, key string) []FieldError {
 	var c checks
 	c.key(path, key)
 	return c.fields
 }
 
-// CheckName checks a required name.
-func CheckName(path, name string) []FieldError {
+// Name checks a required name.
+func (Check) Name(path, name string) []FieldError {
 	var c checks
 	c.text(path, name, true, maxName)
 	return c.fields
 }
 
-// CheckPeriod checks that a period ends after it begins, in years that every database can hold.
-func CheckPeriod(path string, p Period) []FieldError {
+// Period checks that a period ends after it begins, in years that every database can hold.
+func (Check) Period(path string, p Period) []FieldError {
 	var c checks
 	c.period(path, p)
 	return c.fields
 }
 
-// CheckTime checks an instant that is no period's end, in the same years; the zero time is none.
-func CheckTime(path string, t time.Time) []FieldError {
+// Time checks an instant that is no period's end, in the same years; the zero time is none.
+func (Check) Time(path string, t time.Time) []FieldError {
 	var c checks
 	c.period(path, Period{From: t})
 	return c.fields
 }
 
-// CheckReason checks a free text that explains an entry; it may be empty.
-func CheckReason(path, reason string) []FieldError {
+// Reason checks a free text that explains an entry; it may be empty.
+func (Check) Reason(path, reason string) []FieldError {
 	var c checks
 	c.text(path, reason, false, maxReason)
 	return c.fields

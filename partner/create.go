@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -162,7 +163,7 @@ func openContract(tx *store.Tx, s *Standing, p partnerRow, a Agreement) error {
 	c := contractRow{ID: tx.NewID("ctr"), PartnerID: p.ID, Number: a.ContractNumber, Currency: p.Currency, BillingModel: a.BillingModel,
 		BlockingLimit: a.BlockingLimit, FromAt: store.At(a.ContractPeriod.From), UntilAt: store.At(a.ContractPeriod.Until), Version: 1, CreatedAt: tx.Now()}
 	if c.BillingModel == "" {
-		c.BillingModel = Postpayment
+		c.BillingModel = postpayment
 	}
 	if c.FromAt == 0 {
 		c.FromAt = tx.Now()
@@ -177,7 +178,7 @@ func openContract(tx *store.Tx, s *Standing, p partnerRow, a Agreement) error {
 	if _, err := ledger.Hold(tx, ledger.Money, c.Currency, p.ID, c.ID); err != nil || a.Deposit == 0 {
 		return err
 	}
-	if c.BillingModel != Prepayment {
+	if c.BillingModel != prepayment {
 		account.State = ledger.Reserved
 	}
 	_, _, err := ledger.Post(tx, ledger.Posting{
@@ -246,9 +247,9 @@ func (r *Registry) repeated(ctx context.Context, ask Ask, verb, key, hash string
 		key = "" // its fault is told with the others
 	}
 	err = r.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		of := Vendor
-		if s.Home() != "" {
-			of = s.Of()
+		of := s.Of()
+		if strings.HasPrefix(verb, "partner.") { // keys of partners are the vendor's
+			of = Vendor
 		}
 		var rows []keyRow
 		q := tx.From(store.OfPartner(string(of)), keysTable).Where("verb = ? AND key = ?", verb, key)
@@ -276,7 +277,7 @@ func (r *Registry) slowDownIfTaken(ctx context.Context, err error) error {
 		return err
 	}
 	for _, f := range v.Fields {
-		if f.Code == "taken" && f.Path == "login" {
+		if f.Code == "taken" && (f.Path == "login" || f.Path == "email") {
 			return r.countTaken(ctx, err)
 		}
 	}

@@ -1,7 +1,7 @@
 // Package partner is the floor: who is who, who may, what happened.
 //
 // A host opens it once over its own database and asks its desks: [Partners] for agreements, the tree of sub-partners and blocks,
-// [Accounts] for projects, [Access] for log-in, sessions and decisions, [Activity] for what happened. The other rooms (license, …)
+// [Users] for people, [Accounts] for projects, [Access] for log-in, sessions and decisions, [Activity] for what happened. The other rooms (license, …)
 // are built on the [Registry].
 //
 // Invariants:
@@ -9,10 +9,13 @@
 //     read again by each call; a write holds what it decides on until it has committed.
 //   - A caller sees its own organisation, what the tree lets it read below, and nothing else: another party's id answers
 //     [ErrNotFound] whether it exists or not. Lists are restricted in their SQL; a single id is decided on before its rows are read.
+//   - A member may what his rights say, within his scope, in his own organisation; nobody gives a right that he lacks. The vendor's
+//     users may what their role says. One table holds who may do what; a change of it, of a right or of a scope holds from the next
+//     call on.
 //   - What a call changes, it changes in one transaction, with one audit row that names fields and never values. (A log-in and a
 //     refused "taken" count in a transaction of their own, or the refusal would undo the count.) [Registry.In] puts calls into the
 //     host's own transaction.
-//   - Block, close and password change end sessions for good: one opened before stays dead after the block is lifted.
+//   - Block, close, password change and disabling end sessions for good: one opened before stays dead after the block is lifted.
 //   - Passwords are kept as hashes only, tokens as digests only. Host code and hashing never run while a transaction is open.
 //   - Every error matches exactly one of seven kinds, [ErrInvalid] to [ErrUnavailable], which tell the caller what to do.
 //   - Nothing is global, nothing starts by import, Open starts no goroutine.

@@ -22,23 +22,25 @@ var (
 
 // Sentinels of the floor. Each also matches the kind in its comment.
 var (
-	ErrBadCredentials      = fail.New(fail.Forbidden, "unknown log-in name or wrong password")        // ErrForbidden
-	ErrBlocked             = fail.New(fail.Forbidden, "blocked")                                      // ErrForbidden
-	ErrPending             = fail.New(fail.Forbidden, "the invited partner has not accepted yet")     // ErrForbidden
-	ErrSuspended           = fail.New(fail.Forbidden, "suspended by the vendor")                      // ErrForbidden
-	ErrBadTransition       = fail.New(fail.Refused, "its state does not allow this")                  // ErrRefused
-	ErrImmutable           = fail.New(fail.Refused, "cannot be changed")                              // ErrRefused
-	ErrCurrencyLocked      = fail.New(fail.Refused, "the currency is fixed by the first money entry") // ErrRefused
-	ErrRegionPinned        = fail.New(fail.Refused, "the region was fixed when the project opened")   // ErrRefused
-	ErrQuota               = fail.New(fail.Refused, "over the limit")                                 // ErrRefused
-	ErrPlanStale           = fail.New(fail.Conflict, "things have changed since the plan was made")   // ErrConflict
-	ErrHierarchyCycle      = fail.New(fail.Invalid, "a partner cannot stand below itself")            // ErrInvalid
-	ErrHierarchyDepth      = fail.New(fail.Invalid, "the tree of partners would be too deep")         // ErrInvalid
-	ErrUnknownCode         = fail.New(fail.Invalid, "unknown code")                                   // ErrInvalid
-	ErrCurrencyNotAllowed  = fail.New(fail.Invalid, "the partner does not trade in this currency")    // ErrInvalid
-	ErrWeakPassword        = fail.New(fail.Invalid, "the password is too weak")                       // ErrInvalid
-	ErrNoRegion            = fail.New(fail.Invalid, "no region serves this country")                  // ErrInvalid
-	ErrIdempotencyMismatch = fail.New(fail.Exists, "the key was used with other content")             // ErrExists
+	ErrBadCredentials      = fail.New(fail.Forbidden, "unknown log-in name or wrong password")          // ErrForbidden
+	ErrBlocked             = fail.New(fail.Forbidden, "blocked")                                        // ErrForbidden
+	ErrPending             = fail.New(fail.Forbidden, "the invited partner has not accepted yet")       // ErrForbidden
+	ErrSuspended           = fail.New(fail.Forbidden, "suspended by the vendor")                        // ErrForbidden
+	ErrBadTransition       = fail.New(fail.Refused, "its state does not allow this")                    // ErrRefused
+	ErrImmutable           = fail.New(fail.Refused, "cannot be changed")                                // ErrRefused
+	ErrCurrencyLocked      = fail.New(fail.Refused, "the currency is fixed by the first money entry")   // ErrRefused
+	ErrRegionPinned        = fail.New(fail.Refused, "the region was fixed when the project opened")     // ErrRefused
+	ErrQuota               = fail.New(fail.Refused, "over the limit")                                   // ErrRefused
+	ErrPlanStale           = fail.New(fail.Conflict, "things have changed since the plan was made")     // ErrConflict
+	ErrHierarchyCycle      = fail.New(fail.Invalid, "a partner cannot stand below itself")              // ErrInvalid
+	ErrHierarchyDepth      = fail.New(fail.Invalid, "the tree of partners would be too deep")           // ErrInvalid
+	ErrUnknownCode         = fail.New(fail.Invalid, "unknown code")                                     // ErrInvalid
+	ErrCurrencyNotAllowed  = fail.New(fail.Invalid, "the partner does not trade in this currency")      // ErrInvalid
+	ErrWeakPassword        = fail.New(fail.Invalid, "the password is too weak")                         // ErrInvalid
+	ErrNoRegion            = fail.New(fail.Invalid, "no region serves this country")                    // ErrInvalid
+	ErrEmailInOtherPartner = fail.New(fail.Exists, "a user of another partner has this e-mail address") // ErrExists
+	ErrPrimaryContact      = fail.New(fail.Refused, "is the primary contact of its partner")            // ErrRefused
+	ErrIdempotencyMismatch = fail.New(fail.Exists, "the key was used with other content")               // ErrExists
 
 	// ErrOutcomeUnknown says that the answer to a commit was lost: repeat the call with the same key. It matches ErrUnavailable.
 	ErrOutcomeUnknown = store.ErrOutcomeUnknown

@@ -78,7 +78,7 @@ func ExamplePartners_Create() {
 	defer done()
 	vendor := partner.AsVendor(context.Background(), "ops@vendor.example")
 	p, err := reg.Partners.Create(vendor, partner.Agreement{Name: "Acme Integrators", Email: "hello@acme.example", Login: "acme",
-		Password: "correct horse battery", Currency: "EUR", Deposit: 50_000, BillingModel: partner.Prepayment})
+		Password: "correct horse battery", Currency: "EUR", Deposit: 50_000, BillingModel: "prepayment"})
 	check(err)
 	fmt.Println(p.Name, p.State, p.Capabilities, p.Balance)
 

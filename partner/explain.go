@@ -20,13 +20,14 @@ type Reason struct{ Code, Text string }
 // works, a balance, a lost race. action is one of:
 //
 //	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact
+//	user.list user.read user.add user.edit user.disable user.remove user.sessions
 //	project.open project.list project.read project.edit project.password project.close project.suspend project.resume
 //	access.session access.switch access.password activity.read activity.deliveries
 //	license.define license.types license.grant license.revoke license.assign license.return license.use license.shrink license.cap
 //	license.ask license.requests license.decide license.correct license.find license.read license.history license.mine license.verify
 //	license.step
 //
-// target is the id the action is done to, empty where there is none (a new root partner, a list, the active project of a return). [ErrUnknownCode] for another action.
+// target is the id the action is done to, for users that of their organisation; empty where there is none (a new root partner, a list, the active project of a return). [ErrUnknownCode] for another action.
 func (d *Access) Explain(ctx context.Context, action, target string) (dec Decision, err error) {
 	defer wrap(&err, "explain")
 	if _, known := rules[action]; !known {

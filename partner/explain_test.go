@@ -26,12 +26,16 @@ type explaining struct {
 	*world
 	prepared map[string]partner.Agreement  // by parent
 	projects map[string]partner.NewProject // by partner
+	users    map[string]partner.NewUser    // by organisation
 }
 
 func (x *explaining) version(table, id string) (n int64) {
 	x.must(x.db.Raw("SELECT version FROM "+table+" WHERE id = ?", id).Scan(&n).Error)
 	return n
 }
+
+// userOf is a user whom every organisation of the random world has.
+func userOf(org string) partner.UserID { return partner.UserID("usr_of_" + org) }
 
 func second[T any](_ T, err error) error { return err }
 
@@ -60,7 +64,29 @@ var askedActions = map[string]asked{
 		return r.reg.Partners.Block(ctx, partner.ID(target), true)
 	}},
 	"partner.set_contact": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
-		return r.reg.Partners.SetContact(ctx, partner.ID(target), partner.UserID("usr_of_"+target))
+		return r.reg.Partners.SetContact(ctx, partner.ID(target), userOf(target))
+	}},
+	"user.list": {"partner?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Users.List(ctx, partner.ID(target), partner.PageRequest{}))
+	}},
+	"user.read": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Users.Get(ctx, userOf(target)))
+	}},
+	"user.add": {"partner", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Users.Add(ctx, partner.ID(target), x.users[target]))
+	}},
+	"user.edit": {"partner", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		version := x.version("prm_users", string(userOf(target)))
+		return second(r.reg.Users.Edit(ctx, userOf(target), version, func(u *partner.NewUser) { u.Name = "X" }))
+	}},
+	"user.disable": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Users.Disable(ctx, userOf(target))
+	}},
+	"user.remove": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Users.Remove(ctx, userOf(target))
+	}},
+	"user.sessions": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Access.LogoutAll(ctx, userOf(target))
 	}},
 	"project.open": {"partner?", func(x *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Accounts.OpenProject(ctx, x.projects[target]))
@@ -145,13 +171,10 @@ func refusedAccess(err error) bool {
 func TestBEY02_ExplainEqualsDecision(t *testing.T) {
 	for seed := range uint64(2) {
 		each(t, func(w *world) {
-			x := &explaining{w, map[string]partner.Agreement{}, map[string]partner.NewProject{}}
+			x := &explaining{w, map[string]partner.Agreement{}, map[string]partner.NewProject{}, map[string]partner.NewUser{}}
 			actors, partners, accounts := x.randomWorld(rand.New(rand.NewPCG(seed, 5)))
 			for action, a := range askedActions {
 				for _, target := range targetsOf(a.targets, partners, accounts) {
-					if action == "partner.set_contact" && target == string(partner.Vendor) {
-						continue // it has no users yet
-					}
 					for who, ctx := range actors {
 						x.compare(who, ctx, action, target, a)
 					}
@@ -223,6 +246,7 @@ func (x *explaining) randomWorld(r *rand.Rand) (actors map[string]context.Contex
 		x.addUser(p.ID, "usr_of_"+string(p.ID)) // for set_contact; the first one may be disabled
 		a := x.project(me, login+"-project")
 		actors[a.Project.Login], accounts = x.login(a.Project.Login), append(accounts, string(a.ID))
+		x.member(actors, r, p.ID, a.ID)
 		if i%2 == 0 {
 			x.must(second(x.seats.Grant(x.vendor, p.ID, "seat", 5)))
 			x.must(x.reg.Access.SwitchTo(me, a.ID))
@@ -238,8 +262,48 @@ func (x *explaining) randomWorld(r *rand.Rand) (actors map[string]context.Contex
 		x.must(err)
 		x.projects[parent] = p
 	}
+	x.staff(actors, partners)
 	x.disturb(r, partners, accounts)
 	return actors, partners, accounts
+}
+
+// member adds one with some rights, who may be limited to a project.
+func (x *explaining) member(actors map[string]context.Context, r *rand.Rand, org partner.ID, project partner.AccountID) {
+	u := newUser("member-of-" + string(org))
+	for _, right := range everyRight {
+		if r.IntN(2) == 0 {
+			u.Rights = append(u.Rights, right)
+		}
+	}
+	if r.IntN(2) == 0 {
+		u.Scope.Accounts = []partner.AccountID{project}
+	}
+	x.must(second(x.reg.Users.Add(x.vendor, org, u)))
+	me := x.login(u.Login)
+	actors[fmt.Sprintf("%s with %v in %v", u.Login, u.Rights, u.Scope)] = me
+	if r.IntN(2) == 0 && slices.Contains(u.Rights, partner.Projects) {
+		x.must(x.reg.Access.SwitchTo(me, project))
+	}
+}
+
+// staff adds one of the vendor's users of each role, and prepares users to add.
+func (x *explaining) staff(actors map[string]context.Context, partners []string) {
+	x.addUser(partner.Vendor, string(userOf(string(partner.Vendor))))
+	for _, role := range []partner.Role{partner.Admin, partner.Reviewer, partner.Finance, partner.Support} {
+		u := newUser("vendor-" + string(role))
+		u.Role = role
+		x.must(second(x.reg.Users.Add(x.vendor, partner.Vendor, u)))
+		actors["the vendor's "+string(role)] = x.login(u.Login)
+	}
+	for _, org := range append(slices.Clone(partners), string(partner.Vendor)) {
+		u := newUser("explained-user")
+		if org == string(partner.Vendor) {
+			u.Role = partner.Support
+		}
+		ready, err := x.reg.Users.Prepare(x.vendor, partner.ID(org), u)
+		x.must(err)
+		x.users[org] = ready
+	}
 }
 
 func (x *explaining) disturb(r *rand.Rand, partners, accounts []string) {

@@ -48,6 +48,8 @@ type identityFacts struct {
 type userFacts struct {
 	ID       string
 	Role     string
+	Scope    string // see scopeText
+	Rights   rights
 	Disabled bool
 }
 
@@ -86,7 +88,7 @@ func (f *factRows) places() []any {
 	}
 	s := &f.Session
 	return slices.Concat([]any{&s.ID, &s.IdentityEpoch, &s.PartnerEpoch, &s.AccountEpoch, &s.SeenAt, &s.EndsAt, &f.Identity.ID, &f.Identity.Epoch, &f.User.ID,
-		&f.User.Role, &f.User.Disabled}, partner(&f.Partner), account(&f.Own), account(&f.Active), account(&f.Account), partner(&f.Holder),
+		&f.User.Role, &f.User.Scope, &f.User.Rights, &f.User.Disabled}, partner(&f.Partner), account(&f.Own), account(&f.Active), account(&f.Account), partner(&f.Holder),
 		[]any{&f.Lender.ID, &f.Lender.Path})
 }
 
@@ -117,7 +119,7 @@ var factColumns = func() string {
 	return strings.Join([]string{
 		columns("s", "session", []string{"id"}, []string{"identity_epoch", "partner_epoch", "account_epoch", "seen_at", "ends_at"}, nil),
 		columns("i", "identity", []string{"id"}, []string{"epoch"}, nil),
-		columns("u", "user", []string{"id", "role"}, nil, []string{"disabled"}),
+		columns("u", "user", []string{"id", "role", "scope"}, []string{"rights"}, []string{"disabled"}),
 		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"), columns("l", "lender", []string{"id", "path"}, nil, nil),
 	}, ", ")
 }()

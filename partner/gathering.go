@@ -241,7 +241,7 @@ func factsOfAll(g *gathering, tokens, targets *store.Rows) string {
 	SELECT 's', id, token_hash, identity_id, partner_id, COALESCE(user_id, ''), COALESCE(account_id, ''), COALESCE(active_id, ''),
 		identity_epoch, partner_epoch, account_epoch, seen_at, ends_at, 0, FALSE, FALSE FROM s
 	UNION ALL SELECT 'i', id, '', '', '', '', '', '', epoch, 0, 0, 0, 0, 0, FALSE, FALSE FROM i
-	UNION ALL SELECT 'u', id, role, '', '', '', '', '', 0, 0, 0, 0, 0, 0, disabled, FALSE FROM u
+	UNION ALL SELECT 'u', id, role, scope, '', '', '', '', rights, 0, 0, 0, 0, 0, disabled, FALSE FROM u
 	UNION ALL SELECT 'a', id, partner_id, type, state, region, '', '', blocks, epoch, 0, 0, 0, 0, FALSE, FALSE FROM a
 	UNION ALL SELECT 'p', id, path, state, '', '', '', '', own_blocks, own_inherited, own_epoch, users_blocks, users_inherited, users_epoch,
 		operate, manages_sub_partners FROM p`
@@ -271,7 +271,7 @@ func (g *gathering) keep(r store.Row) error {
 	case "i":
 		g.read.identities[id] = &identityFacts{id, n[0]}
 	case "u":
-		g.read.users[id] = &userFacts{id, t[0], f[0]}
+		g.read.users[id] = &userFacts{id, t[0], t[1], rights(n[0]), f[0]}
 	case "a":
 		g.read.accounts[id] = &accountFacts{id, t[0], t[1], t[2], blocks(n[0]), n[1], t[3]}
 	case "p":

@@ -92,6 +92,18 @@ func (p NewProject) Format(s fmt.State, _ rune) {
 	bare(s, project(p))
 }
 
+// Format implements fmt.Formatter for every verb, so that none shows the Password.
+func (u NewUser) Format(s fmt.State, _ rune) {
+	type user NewUser
+	bare(s, user(u))
+}
+
+// Format implements fmt.Formatter for every verb.
+func (u User) Format(s fmt.State, _ rune) {
+	type user User
+	bare(s, user(u))
+}
+
 // Value implements driver.Valuer and refuses.
 func (Secret) Value() (driver.Value, error) { return nil, errSecretStored }
 

@@ -35,6 +35,8 @@ type isoSide struct {
 	pool     int64
 	projects []*isoProject
 	active   *isoProject // what the admin has switched into
+	member   context.Context
+	staff    partner.UserID // the member
 }
 
 type isoProject struct {
@@ -62,6 +64,8 @@ func newIsolation(w *world) *isolation {
 		i.sides = append(i.sides, &isoSide{id: p.ID, name: p.Name, admin: ctx})
 	}
 	for _, s := range i.sides {
+		u := w.addedUser(s.id, "member-of-"+s.name[len("Partner "):], func(u *partner.NewUser) { u.Rights = everyRight })
+		s.member, s.staff = w.login(u.Login), u.ID
 		for range 3 {
 			i.open(s)
 		}
@@ -72,7 +76,7 @@ func newIsolation(w *world) *isolation {
 func (i *isolation) run(steps int) {
 	verbs := []func(me, other *isoSide){
 		i.getPartner, i.listPartners, i.getProject, i.listProjects, i.editProject, i.assign, i.assign, i.returnSome, i.switchTo, i.switchBack,
-		i.balance, i.mine, i.history, i.activity, i.grant, i.closeOne, i.openOne, i.asProject, i.explain, i.vendorVerbs, i.setContact,
+		i.balance, i.mine, i.history, i.activity, i.grant, i.closeOne, i.openOne, i.asProject, i.explain, i.vendorVerbs, i.setContact, i.users, i.asMember,
 	}
 	for step := range steps {
 		k := i.rand.IntN(2)
@@ -119,6 +123,48 @@ func (i *isolation) openOne(me, other *isoSide) {
 	in.Partner = other.id
 	_, err := i.reg.Accounts.OpenProject(me.admin, in)
 	i.notFound("OpenProject", err)
+}
+
+// users are each organisation's own.
+func (i *isolation) users(me, other *isoSide) {
+	for what, err := range map[string]error{
+		"Users.Get": second(i.reg.Users.Get(me.admin, other.staff)), "Users.Disable": i.reg.Users.Disable(me.admin, other.staff),
+		"Users.Enable": i.reg.Users.Enable(me.admin, other.staff), "Users.Remove": i.reg.Users.Remove(me.admin, other.staff),
+		"LogoutAll":  i.reg.Access.LogoutAll(me.admin, other.staff),
+		"Users.Edit": second(i.reg.Users.Edit(me.admin, other.staff, 1, func(u *partner.NewUser) { u.Name = "mine" })),
+		"Users.List": second(i.reg.Users.List(me.admin, other.id, partner.PageRequest{})),
+		"Users.Add":  second(i.reg.Users.Add(me.admin, other.id, newUser("iso-foreign"))),
+		"SetContact": i.reg.Partners.SetContact(me.admin, me.id, other.staff),
+	} {
+		i.notFound(what, err)
+	}
+	page, err := i.reg.Users.List(me.admin, "", partner.PageRequest{})
+	i.must(err)
+	if len(page.Items) != 2 || page.Items[0].ID != me.staff {
+		i.t.Fatalf("%d users, the first is %s", len(page.Items), page.Items[0].ID)
+	}
+}
+
+// asMember does a member's work, with all rights: it ends where the organisation does.
+func (i *isolation) asMember(me, other *isoSide) {
+	foreign := i.some(other).id
+	for what, err := range map[string]error{
+		"Get": second(i.reg.Accounts.Get(me.member, foreign)), "SwitchTo": i.reg.Access.SwitchTo(me.member, foreign),
+		"Assign": second(i.seats.Assign(me.member, foreign, "seat", 1)), "Balance": second(i.seats.Balance(me.member, foreign, "seat")),
+		"pool": second(i.seats.Balance(me.member, other.id, "seat")), "Close": second(i.reg.Accounts.Close(me.member, foreign)),
+		"partner": second(i.reg.Partners.Get(me.member, other.id)), "At": second(i.reg.Partners.At(me.member, other.id, i.clock.Now())),
+		"member": second(i.reg.Users.Get(me.member, other.staff)),
+	} {
+		i.notFound(what, err)
+	}
+	for a, err := range partner.Each(func(p partner.PageRequest) (partner.Page[partner.Account], error) {
+		return i.reg.Accounts.List(me.member, partner.AccountFilter{}, p)
+	}) {
+		i.must(err)
+		if a.Partner != me.id {
+			i.t.Fatalf("a member's list has %s of %s", a.ID, a.Partner)
+		}
+	}
 }
 
 func (i *isolation) getPartner(me, other *isoSide) {

@@ -109,7 +109,7 @@ type known struct {
 	asked []Call // by readers, about what is not known
 }
 
-// maxKnown bounds how many rows are remembered; some 200 bytes each.
+// maxKnown bounds how many rows are remembered; some 200 bytes each, but for users who are limited to many accounts.
 const maxKnown = 1 << 17
 
 // recall fills in facts from memory, and tells which are complete, and what number they hold at. A session that has not been used for

@@ -2,6 +2,7 @@ package partner
 
 import (
 	"context"
+	"errors"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -151,7 +152,9 @@ func findPlace(tx *store.Tx, identity identityRow, row *sessionRow) error {
 		return nil
 	}
 	var u userRow
-	if err := tx.Take(tx.From(deciding, usersTable).Where("identity_id = ?", identity.ID), &u, ""); err != nil {
+	if err := tx.Take(tx.From(deciding, usersTable).Where("identity_id = ? AND ended_at = 0", identity.ID), &u, ""); errors.Is(err, ErrNotFound) {
+		return ErrBadCredentials
+	} else if err != nil {
 		return err
 	}
 	row.UserID, row.PartnerID = &u.ID, u.PartnerID

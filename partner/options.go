@@ -31,7 +31,7 @@ type Options struct {
 	// Defaults to "warn".
 	TaxIDCheck string
 	// WeakPassword replaces the password policies: it says why a password is too weak under a partner's policy, "" if it is not. about is what
-	// one who guesses would try: names, the log-in, the address. Defaults to what [SimplePasswords] and [ComplexPasswords] say.
+	// one who guesses would try: names, the log-in, the address. Defaults to what [Agreement].PasswordPolicy says.
 	WeakPassword func(policy string, password Secret, about []string) (why string)
 	// Hasher keeps passwords. Defaults to argon2id with 46 MiB and one pass.
 	Hasher PasswordHasher

@@ -37,7 +37,7 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 	kept := after
 	kept.Capabilities = (&checks{}).capabilities(after.Capabilities) // nil is all three, and the order is ours
 	kept.TaxIDs = (&checks{}).taxIDs(after.TaxIDs, before.TaxIDs, taxIDsOff)
-	kept.PasswordPolicy = cmp.Or(after.PasswordPolicy, SimplePasswords)
+	kept.PasswordPolicy = cmp.Or(after.PasswordPolicy, simplePasswords)
 	changed, err := editable(before, kept, vendor, home)
 	if err != nil || len(changed) == 0 {
 		return p, err
@@ -68,7 +68,7 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 		return err
 	})
 	if err != nil {
-		return Partner{}, err
+		return Partner{}, d.reg.slowDownIfTaken(ctx, err)
 	}
 	return p, nil
 }
@@ -159,7 +159,7 @@ func (s *Standing) edit(tx *store.Tx, id ID, version int64, before, a Agreement,
 		return err
 	}
 	if before.Email != a.Email {
-		if err := followEmail(tx, id, before.Email, a.Email); err != nil {
+		if err := s.followEmail(tx, id, before.Email, a.Email); err != nil {
 			return err
 		}
 	}
@@ -167,9 +167,31 @@ func (s *Standing) edit(tx *store.Tx, id ID, version int64, before, a Agreement,
 }
 
 // followEmail gives the primary contact the agreement's new address, unless it has one of its own. Nobody has proved the new one.
-func followEmail(tx *store.Tx, id ID, was, is string) error {
-	_, err := tx.Exec(decided, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = FALSE, version = version + 1 WHERE email_key = ?
-		AND id = (SELECT u.identity_id FROM prm_users u JOIN prm_partners p ON p.contact_id = u.id WHERE p.id = ?)`, is, emailKey(is), emailKey(was), id)
+func (s *Standing) followEmail(tx *store.Tx, id ID, was, is string) error {
+	var contact []UserID
+	err := tx.Query(decided, &contact, `SELECT u.id FROM prm_partners p JOIN prm_users u ON u.id = p.contact_id JOIN prm_identities i ON i.id = u.identity_id
+		WHERE p.id = ? AND i.email_key = ?`, id, emailKey(was))
+	if err != nil || len(contact) == 0 {
+		return err
+	}
+	if emailKey(was) != emailKey(is) && !s.IsVendor() { // who may give what agreements say
+		var c checks
+		if err := s.mayAskForNames(tx); err != nil {
+			return err
+		}
+		if err := s.noteAddress(tx, &c, contact[0], is); err != nil {
+			return err
+		}
+		if err := c.err(); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Exec(decided, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = FALSE, version = version + 1
+		WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)`, is, emailKey(is), contact[0])
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(decided, "UPDATE prm_users SET version = version + 1 WHERE id = ?", contact[0])
 	return err
 }
 
@@ -201,7 +223,7 @@ func (s *Standing) editContract(tx *store.Tx, id ID, before, a Agreement) error 
 	if taken(err) {
 		return &ValidationError{Fields: []FieldError{{Path: "contract_number", Code: "taken", Message: "is in use"}}}
 	}
-	if err != nil || a.BillingModel != Prepayment || c.BillingModel == Prepayment {
+	if err != nil || a.BillingModel != prepayment || c.BillingModel == prepayment {
 		return err
 	}
 	return s.applyDeposit(tx, c, a.Currency)
@@ -261,7 +283,7 @@ func (d *Partners) SetContact(ctx context.Context, id ID, u UserID) (err error) 
 		if !store.Plain(string(u)) {
 			return errNotHere
 		}
-		q := tx.From(store.OfPartner(string(id)), usersTable).Where("id = ? AND NOT disabled", u)
+		q := tx.From(store.OfPartner(string(id)), usersTable).Where("id = ? AND NOT disabled AND ended_at = 0", u)
 		if err := tx.Take(q, &user, sharing); err != nil {
 			return err
 		}

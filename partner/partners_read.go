@@ -106,7 +106,7 @@ func (s *Standing) fill(tx *store.Tx, rows []partnerRow) (map[string]Partner, er
 
 // reads tells whether the actor sees all of a partner in scope, not just that it is there.
 func (s *Standing) reads(r partnerRow) bool {
-	return s.IsVendor() || r.ID == s.Partner.ID || s.Partner.ManagesSubPartners
+	return s.IsVendor() || s.isAdmin() && (r.ID == s.Partner.ID || s.Partner.ManagesSubPartners)
 }
 
 func (r partnerRow) public() Partner {
@@ -155,11 +155,11 @@ func wideContracts(tx *store.Tx, partners []string) (map[string]wideContract, er
 	return list, err
 }
 
-// contactLogins reads the log-in names that the agreements were made with: those of the first users.
+// contactLogins reads the log-in names that the agreements were made with: those of the first users, unless they have left.
 func contactLogins(tx *store.Tx, partners []string) (map[string]string, error) {
 	var rows []struct{ PartnerID, Login string }
-	err := tx.Query(deciding, &rows, `SELECT u.partner_id, i.login FROM prm_users u JOIN prm_identities i ON i.id = u.identity_id
-		WHERE u.partner_id IN ? AND NOT EXISTS (SELECT 1 FROM prm_users f WHERE f.partner_id = u.partner_id AND (f.created_at, f.id) < (u.created_at, u.id))`, partners)
+	err := tx.Query(deciding, &rows, `SELECT u.partner_id, CASE WHEN u.ended_at = 0 THEN i.login ELSE '' END AS login FROM prm_users u
+		JOIN prm_identities i ON i.id = u.identity_id WHERE u.partner_id IN ? AND NOT EXISTS (SELECT 1 FROM prm_users f WHERE f.partner_id = u.partner_id AND (f.created_at, f.id) < (u.created_at, u.id))`, partners)
 	list := make(map[string]string, len(rows))
 	for _, r := range rows {
 		list[r.PartnerID] = r.Login

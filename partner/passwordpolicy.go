@@ -16,8 +16,8 @@ import (
 
 // Password policies (PIL-23). Neither asks for kinds of characters, which make passwords no harder to guess (NIST SP 800-63B, 3.1.1.2).
 const (
-	SimplePasswords  = "simple"  // 8 or more characters, none of the common passwords
-	ComplexPasswords = "complex" // 12 or more, none of the common passwords, 60 bits of entropy as zxcvbn counts them
+	simplePasswords  = "simple"  // 8 or more characters, none of the common passwords
+	complexPasswords = "complex" // 12 or more, none of the common passwords, 60 bits of entropy as zxcvbn counts them
 )
 
 // Bounds of the policies.
@@ -38,6 +38,7 @@ type passwordRules struct {
 	policy string
 	about  []string // what a guesser would try: names, the log-in, the address
 	host   func(policy string, password Secret, about []string) (why string)
+	of     ID // empty for an agreement that is not made yet
 }
 
 // password checks a new one.
@@ -57,10 +58,10 @@ func (c *checks) password(path string, password Secret, rules passwordRules) {
 // weak tells which test a password fails, "" if none.
 func (r passwordRules) weak(password Secret) string {
 	if r.host != nil {
-		return r.host(r.policy, password, slices.Clone(r.about))
+		return r.host(r.policy, password, slices.DeleteFunc(slices.Clone(r.about), func(word string) bool { return word == "" }))
 	}
 	text, least := norm.NFC.String(string(password)), minSimple
-	if r.policy == ComplexPasswords {
+	if r.policy == complexPasswords {
 		least = minComplex
 	}
 	switch {
@@ -68,7 +69,7 @@ func (r passwordRules) weak(password Secret) string {
 		return fmt.Sprintf("must have at least %d characters", least)
 	case strings.Contains(commonPasswords, "\n"+strings.ToLower(text)+"\n"):
 		return "is one of the most common passwords"
-	case r.policy != ComplexPasswords:
+	case r.policy != complexPasswords:
 		return ""
 	}
 	if bits := entropy(text, r.about); bits < minEntropy {
@@ -95,7 +96,7 @@ func entropy(password string, about []string) float64 {
 func (r *Registry) passwordRules(tx *store.Tx, of ID, about ...string) (passwordRules, error) {
 	var p struct{ Name, PasswordPolicy string }
 	err := tx.Query(deciding, &p, "SELECT name, password_policy FROM prm_partners WHERE id = ?", of)
-	return passwordRules{p.PasswordPolicy, append(about, p.Name), r.opts.WeakPassword}, err
+	return passwordRules{p.PasswordPolicy, append(about, p.Name), r.opts.WeakPassword, of}, err
 }
 
 // rulesFor are the rules for a password that a call would set, which is refused here if it may not: before the cost of a hash.

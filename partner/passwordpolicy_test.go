@@ -41,7 +41,7 @@ var policyVectors = []struct {
 func TestPIL23_FrozenVectors(t *testing.T) {
 	w := newWorld(t, dbtest.New(t, dbtest.SQLite))
 	for _, v := range policyVectors {
-		for policy, want := range map[string]string{"": v.simple, partner.SimplePasswords: v.simple, partner.ComplexPasswords: v.complex} {
+		for policy, want := range map[string]string{"": v.simple, "simple": v.simple, "complex": v.complex} {
 			a := agreement("acme")
 			a.Name, a.Email, a.Password, a.PasswordPolicy = "Globex Integrators", "boss@globex.example", partner.Secret(v.password), policy
 			_, err := w.reg.Partners.Prepare(w.vendor, a)
@@ -85,20 +85,24 @@ func TestPIL23_ThePartnersPolicyHoldsForItsAdminAndProjects(t *testing.T) {
 	each(t, func(w *world) {
 		const weak, strong = "only ten ch", "correct horse battery staple"
 		p, me := w.partner("acme", func(a *partner.Agreement) { a.ManagesSubPartners = true })
-		if p.PasswordPolicy != partner.SimplePasswords {
+		if p.PasswordPolicy != "simple" {
 			w.t.Errorf("the policy is %q", p.PasswordPolicy)
 		}
 		low, _ := w.partner("low", under(p.ID))
 		one := w.project(me, "one")
-		p = w.edit(p, func(a *partner.Agreement) { a.PasswordPolicy = partner.ComplexPasswords })
+		p = w.edit(p, func(a *partner.Agreement) { a.PasswordPolicy = "complex" })
 		in := newProject("two")
 		in.Password = weak
 		w.faulty(second(w.reg.Accounts.OpenProject(me, in)), "password:weak")
 		in.Name = ""
 		w.faulty(second(w.reg.Accounts.OpenProject(me, in)), "name:required password:weak")
 		w.faulty(second(w.reg.Accounts.Prepare(me, in)), "name:required password:weak")
-		in.Name, in.Partner = "Two", low.ID
+		in.Name, in.Partner = "Two", low.ID // whose policy is simple, but nobody chooses a password from above
+		wants(w.t, "from above", second(w.reg.Accounts.OpenProject(me, in)), partner.ErrForbidden)
+		in.Password = ""
 		w.must(second(w.reg.Accounts.OpenProject(me, in)))
+		in.Login, in.Name, in.Partner, in.Password = "three", "Three", "", weak
+		w.must(second(w.reg.Accounts.OpenProject(w.login("low"), in)))
 		w.faulty(w.reg.Accounts.SetProjectPassword(me, one.ID, weak), "password:weak")
 		w.faulty(w.reg.Access.ChangePassword(me, password, weak), "new:weak")
 		w.faulty(w.reg.Access.ChangePassword(w.login("one"), password, "globex one@customer.example one"), "new:weak")
@@ -141,7 +145,7 @@ func TestPIL23_TheHostReplacesThePolicy(t *testing.T) {
 		})
 		a := agreement("acme")
 		w.faulty(second(w.reg.Partners.Create(w.vendor, a)), "password:weak")
-		a.Password, a.PasswordPolicy = "!", partner.ComplexPasswords
+		a.Password, a.PasswordPolicy = "!", "complex"
 		p, err := w.reg.Partners.Create(w.vendor, a)
 		w.must(err)
 		s, err := w.reg.Access.Login(t.Context(), "acme", "!", "")
@@ -154,9 +158,9 @@ func TestPIL23_TheHostReplacesThePolicy(t *testing.T) {
 		w.must(err)
 		w.must(w.reg.Accounts.SetProjectPassword(me, one.ID, "!"))
 		w.must(w.reg.Access.ChangePassword(me, "!", "!!"))
-		project := partner.ComplexPasswords + ": Partner acme, Project one, one, one@customer.example"
-		want := []string{": Partner acme, acme, acme@partner.example", partner.ComplexPasswords + ": Partner acme, acme, acme@partner.example",
-			project, project, project, partner.ComplexPasswords + ": Partner acme, acme, acme@partner.example"}
+		project := "complex" + ": Partner acme, Project one, one, one@customer.example"
+		want := []string{"simple: Partner acme, acme, acme@partner.example", "complex" + ": Partner acme, acme, acme@partner.example",
+			project, project, project, "complex" + ": Partner acme, acme, acme@partner.example"}
 		if !slices.Equal(asked, want) {
 			t.Errorf("%s was asked about %q, want %q", p.ID, asked, want)
 		}

@@ -1,37 +1,35 @@
 package partner
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
-// Role is a user's place in an organisation.
-type Role string
-
-// Roles.
-const (
-	Admin  Role = "admin"  // everything of the organisation
-	Member Role = "member" // what its rights say
-)
-
-// rule is one row of the matrix "who may do what". A member's rights come with the users' desk; until then a member may nothing
-// that is not marked for anybody.
+// rule is one row of the matrix "who may do what".
 type rule struct {
-	vendor  bool // the host, and the vendor's admins
-	admin   bool // a partner's admin, for his own organisation and what it manages
-	project bool // a project's delegated log-in, for itself
-	anybody bool // whoever has a live session, for itself
+	vendor  bool   // the host, and the vendor's admins
+	staff   []Role // other roles of the vendor's users
+	admin   bool   // a partner's admin, for his own organisation and what it manages
+	member  Right  // a partner's member with this right, for his own organisation, within his scope
+	project bool   // a project's delegated log-in, for itself
+	anybody bool   // whoever has a live session, for itself
 
 	on     subject // what the target is
 	needs  bool    // there must be a target
 	active bool    // without a target, it is the project the session has switched into
 	others bool    // the target is never the vendor's own organisation
 	below  bool    // reading: the organisations below as well
-	home   bool    // never for an organisation below, managed or not
+	home   bool    // never for an organisation below, managed or not: passwords, and people who begin with one
+	whole  bool    // of members, only for one who is not limited to some accounts
 	works  bool    // new work: only under an organisation that is neither pending nor archived
+	joins  bool    // new people: nor blocked
 	states rightStates
 }
+
+// anyRight in a rule is for every member.
+const anyRight Right = "any"
 
 // subject is the kind of thing an action is done to.
 type subject int
@@ -59,45 +57,58 @@ const (
 var rules = map[string]rule{
 	"partner.create":      {vendor: true, others: true, works: true},
 	"partner.invite":      {vendor: true, others: true, works: true},
-	"partner.list":        {vendor: true, admin: true, below: true},
-	"partner.read":        {vendor: true, admin: true, needs: true, below: true},
-	"partner.edit":        {vendor: true, admin: true, needs: true},
+	"partner.list":        {vendor: true, staff: allStaff, admin: true, below: true},
+	"partner.read":        {vendor: true, staff: allStaff, admin: true, member: anyRight, needs: true, below: true},
+	"partner.edit":        {vendor: true, admin: true, needs: true, others: true},
 	"partner.move":        {vendor: true, needs: true, others: true},
 	"partner.block":       {vendor: true, needs: true, others: true},
 	"partner.set_contact": {vendor: true, admin: true, needs: true},
-	"project.open":        {admin: true, works: true},
-	"project.list":        {vendor: true, admin: true, project: true},
-	"project.read":        {vendor: true, admin: true, project: true, on: onAccount, needs: true},
-	"project.edit":        {admin: true, on: onAccount, needs: true, states: usable},
-	"project.password":    {admin: true, on: onAccount, needs: true, home: true, states: usable},
-	"project.close":       {admin: true, on: onAccount, needs: true, states: closable},
+	"user.list":           {vendor: true, staff: support, admin: true},
+	"user.read":           {vendor: true, staff: support, admin: true, needs: true},
+	"user.add":            {vendor: true, admin: true, needs: true, home: true, works: true, joins: true},
+	"user.edit":           {vendor: true, admin: true, needs: true},
+	"user.disable":        {vendor: true, staff: support, admin: true, needs: true},
+	"user.remove":         {vendor: true, admin: true, needs: true},
+	"user.sessions":       {vendor: true, staff: support, admin: true, needs: true},
+	"project.open":        {admin: true, member: Projects, whole: true, works: true},
+	"project.list":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true},
+	"project.read":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, on: onAccount, needs: true},
+	"project.edit":        {admin: true, member: Projects, on: onAccount, needs: true, states: usable},
+	"project.password":    {admin: true, member: Projects, on: onAccount, needs: true, home: true, states: usable},
+	"project.close":       {admin: true, member: Projects, on: onAccount, needs: true, states: closable},
 	"project.suspend":     {vendor: true, on: onAccount, needs: true, states: suspendable},
 	"project.resume":      {vendor: true, on: onAccount, needs: true, states: suspended},
 	"access.session":      {anybody: true},
-	"access.switch":       {admin: true, on: onAccount, needs: true, states: enterable},
+	"access.switch":       {admin: true, member: anyRight, on: onAccount, needs: true, states: enterable},
 	"access.password":     {anybody: true},
-	"activity.read":       {vendor: true, admin: true, project: true, on: onHolder},
+	"activity.read":       {vendor: true, staff: support, admin: true, project: true, on: onHolder},
 	"activity.deliveries": {vendor: true},
 	"license.define":      {vendor: true},
 	"license.types":       {vendor: true, admin: true, project: true, anybody: true},
 	"license.find":        {vendor: true, admin: true, project: true, anybody: true},
 	"license.grant":       {vendor: true, needs: true, others: true, works: true},
 	"license.revoke":      {vendor: true, on: onHolder, needs: true},
-	"license.assign":      {admin: true, on: onAccount, needs: true, works: true, states: forMoves},
-	"license.return":      {admin: true, on: onAccount, active: true, works: true, states: forMoves},
-	"license.ask":         {admin: true, works: true},
-	"license.requests":    {vendor: true, admin: true},
+	"license.assign":      {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves},
+	"license.return":      {admin: true, member: Licenses, on: onAccount, active: true, works: true, states: forMoves},
+	"license.ask":         {admin: true, member: Licenses, whole: true, works: true},
+	"license.requests":    {vendor: true, admin: true, member: Licenses, whole: true},
 	"license.decide":      {vendor: true, needs: true, others: true, works: true},
 	"license.cap":         {vendor: true, on: onAccount, needs: true},
 	"license.correct":     {vendor: true, on: onHolder, needs: true, states: usable},
-	"license.use":         {admin: true, project: true, on: onAccount, needs: true, works: true, states: forMoves},
-	"license.shrink":      {admin: true, on: onAccount, needs: true, works: true, states: forMoves},
-	"license.read":        {vendor: true, admin: true, project: true, on: onHolder, needs: true},
-	"license.history":     {vendor: true, admin: true, on: onHolder, needs: true},
-	"license.mine":        {anybody: true},
+	"license.use":         {admin: true, member: Licenses, project: true, on: onAccount, needs: true, works: true, states: forMoves},
+	"license.shrink":      {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves},
+	"license.read":        {vendor: true, admin: true, member: anyRight, project: true, on: onHolder, needs: true},
+	"license.history":     {vendor: true, admin: true, member: Licenses, whole: true, on: onHolder, needs: true},
+	"license.mine":        {admin: true, member: Licenses, project: true},
 	"license.verify":      {vendor: true},
 	"license.step":        {vendor: true},
 }
+
+// Roles of the vendor's users beside its admins, as rules name them.
+var (
+	allStaff = []Role{Reviewer, Finance, Support}
+	support  = []Role{Support}
+)
 
 // step is one look at the facts: what it found, for Explain, and the error of the call if that forbids it.
 type step struct {
@@ -229,15 +240,22 @@ func (f *facts) sees(r *rule) bool {
 		return false
 	case r.on == onAccount && f.Account.ID == "" || r.on == onPartner && f.Account.ID != "":
 		return false
-	case f.actor.host != "":
+	case f.isVendor():
 		return true
 	case f.isProject():
 		return f.Account.ID == f.Own.ID
+	case f.Account.ID != "" && !f.User.within(f.Account.ID):
+		return false
 	case f.Holder.ID == f.Partner.ID:
 		return true
 	}
-	return f.isBelow() && (f.Partner.ManagesSubPartners || r.below && f.Account.ID == "")
+	return f.isBelow() && f.isAdmin() && (f.Partner.ManagesSubPartners || r.below && f.Account.ID == "")
 }
+
+// isVendor tells whether the vendor acts: the host, or one of the vendor's users.
+func (f *facts) isVendor() bool { return f.actor.host != "" || f.Partner.ID == string(Vendor) }
+
+func (f *facts) isAdmin() bool { return Role(f.User.Role) == Admin }
 
 // isBelow tells whether the target's partner stands below the session's.
 func (f *facts) isBelow() bool {
@@ -247,14 +265,10 @@ func (f *facts) isBelow() bool {
 // right looks the actor up in the matrix row.
 func (f *facts) right(r *rule) step {
 	switch {
-	case f.actor.host != "" && !r.vendor:
-		return no(errNotAllowed, "right", "this is for partner users")
-	case f.actor.host != "" && r.others && f.Holder.ID == string(Vendor):
-		return no(errNotAllowed, "right", "the vendor's own organisation is no partner")
-	case f.actor.host != "":
+	case r.anybody && f.target == "" && f.actor.host == "":
 		return step{}
-	case r.anybody && f.target == "":
-		return step{}
+	case f.isVendor():
+		return f.vendorRight(r)
 	case f.isProject():
 		if !r.project {
 			return no(errNotAllowed, "right", "a project's log-in may not")
@@ -262,8 +276,8 @@ func (f *facts) right(r *rule) step {
 		return ok("right", "the project's own log-in may")
 	case !r.admin:
 		return no(errNotAllowed, "right", "this is for the vendor")
-	case Role(f.User.Role) != Admin:
-		return no(errNotAllowed, "right", "this is for the organisation's admins")
+	case !f.isAdmin():
+		return f.memberRight(r)
 	case f.isBelow() && r.home:
 		return no(errNotAllowed, "right", "this is for the organisation's own admins")
 	case f.isBelow():
@@ -272,20 +286,58 @@ func (f *facts) right(r *rule) step {
 	return ok("right", "an admin of the organisation may")
 }
 
+// vendorRight looks the vendor up in the matrix row: the host has every right of it, its users what their role gives.
+func (f *facts) vendorRight(r *rule) step {
+	switch {
+	case !r.vendor:
+		return no(errNotAllowed, "right", "this is for partner users")
+	case r.others && f.Holder.ID == string(Vendor):
+		return no(errNotAllowed, "right", "the vendor's own organisation is no partner")
+	case f.actor.host != "":
+		return step{}
+	case f.isAdmin():
+		return ok("right", "an admin of the vendor may")
+	case slices.Contains(r.staff, Role(f.User.Role)):
+		return ok("right", "a user of the vendor with the role "+f.User.Role+" may")
+	}
+	return no(errNotAllowed, "right", "this is for the vendor's admins")
+}
+
+// memberRight looks a member up in the matrix row. A pool is for those who may move licences.
+func (f *facts) memberRight(r *rule) step {
+	need := r.member
+	if need == anyRight && r.on == onHolder && f.Account.ID == "" {
+		need = Licenses
+	}
+	switch {
+	case need == "":
+		return no(errNotAllowed, "right", "this is for the organisation's admins")
+	case need != anyRight && !f.User.Rights.has(need):
+		return no(errNotAllowed, "right", "this needs the right "+string(need))
+	case r.whole && f.User.Scope != "":
+		return no(errNotAllowed, "right", "this is not for one who is limited to some accounts")
+	case need == anyRight:
+		return ok("right", "a member of the organisation may")
+	}
+	return ok("right", "a member with the right "+string(need)+" may")
+}
+
 // partnerState refuses what the target's organisation is not in a state for: work under one that is not active, and new projects
 // without the capability.
 func (f *facts) partnerState(action string, r *rule) step {
 	p := f.Holder
-	if p.ID == "" && f.actor.host == "" {
+	if p.ID == "" && !f.isVendor() {
 		p = f.Partner
 	}
 	switch {
 	case !r.works || p.ID == "":
 		return step{}
-	case (p.State == "pending" || p.State == "expired") && f.actor.host == "":
+	case (p.State == "pending" || p.State == "expired") && (r.joins || !f.isVendor()):
 		return no(ErrPending, "partner", "the partner has not accepted its invitation yet")
 	case p.State == "archived" || p.State == "tombstoned":
 		return no(&BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived")
+	case r.joins && len(inherited(p.OwnBlocks, p.OwnInherited)) > 0:
+		return no(&BlockedError{Reasons: inherited(p.OwnBlocks, p.OwnInherited)}, "partner", "the partner is blocked")
 	case action == "project.open" && !p.Operate:
 		return no(errNotAllowed, "capability", "the partner lacks the capability operate")
 	}
@@ -327,10 +379,14 @@ func (a accountFacts) reasons() []string {
 // scope is whose rows the actor may read, for lists; wide tells that organisations below count too.
 func (f *facts) scope(wide bool) store.Scope {
 	switch {
-	case f.actor.host != "":
+	case f.isVendor():
 		return store.Everything("the vendor sees all")
 	case f.isProject():
 		return store.OfAccount(f.Own.ID)
+	case f.User.Scope != "":
+		return store.OfAccounts(f.Partner.ID, words(f.User.Scope))
+	case !f.isAdmin():
+		return store.OfPartner(f.Partner.ID)
 	case wide || f.Partner.ManagesSubPartners:
 		return store.OfTree(f.Partner.Path)
 	}

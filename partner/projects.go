@@ -26,7 +26,7 @@ type NewProject struct {
 	Phone   string // kept as E.164
 	Locale  string // BCP 47
 
-	Password Secret // of the delegated log-in; if empty, it refuses until SetProjectPassword sets one
+	Password Secret // of the delegated log-in, by the organisation's own; if empty, it refuses until SetProjectPassword sets one
 
 	Partner ID // Defaults to the caller's organisation; another only below it, where the caller may work.
 
@@ -108,6 +108,12 @@ func keyOf(a Account) string {
 
 func (s *Standing) insertProject(tx *store.Tx, id string, p NewProject) error {
 	of := string(s.Of())
+	if p.prepared.of != "" && p.prepared.of != s.Of() {
+		return errUnprepared
+	}
+	if p.Password != "" && s.isBelow() {
+		return errNotAllowed // nobody chooses a password for another organisation
+	}
 	var c checks
 	if err := s.noteTaken(tx, &c, p.Login, p.Name); err != nil {
 		return err

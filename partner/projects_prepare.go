@@ -10,6 +10,7 @@ import (
 
 // preparedProject is what had to be computed outside a transaction, and the digest of the input it was computed from.
 type preparedProject struct {
+	of           ID // whose policy the password was held to
 	digest       string
 	passwordHash string
 	region       string
@@ -49,6 +50,7 @@ func (r *Registry) prepareProject(ctx context.Context, p NewProject) (NewProject
 		if err != nil {
 			return p, err
 		}
+		ready.of = rules.of
 		faults.password("password", p.Password, rules)
 	}
 	if ready.country != "" {
@@ -102,6 +104,7 @@ func projectDigest(p NewProject, withPassword bool) string {
 	c.add("partner", string(p.Partner))
 	if withPassword {
 		c.add("password", digest(string(p.Password)))
+		c.add("key", p.Key)
 	}
 	return c.digest()
 }

@@ -51,6 +51,7 @@ func Open(ctx context.Context, db *gorm.DB, opts *Options) (reg *Registry, err e
 // transaction.
 type Registry struct {
 	Partners *Partners // agreements, the tree, blocks
+	Users    *Users    // people of partners and of the vendor
 	Accounts *Accounts // projects: open, edit, suspend, close
 	Access   *Access   // log-in, sessions, switching, decisions
 	Activity *Activity // what happened, and its deliveries
@@ -69,7 +70,7 @@ type shared struct {
 
 func newRegistry(db *store.DB, s *shared) *Registry {
 	r := &Registry{db: db, shared: s}
-	r.Partners, r.Accounts, r.Access, r.Activity = &Partners{r}, &Accounts{r}, &Access{r}, &Activity{r}
+	r.Partners, r.Users, r.Accounts, r.Access, r.Activity = &Partners{r}, &Users{r}, &Accounts{r}, &Access{r}, &Activity{r}
 	return r
 }
 

@@ -82,12 +82,19 @@ type userRow struct {
 	PartnerID  string
 	Name       string
 	Role       string
+	Rights     rights
+	Scope      string // see scopeText
+	Phone      string
+	Locale     string
 	Disabled   bool
+	EndedAt    store.Micros
 	Version    int64
 	CreatedAt  store.Micros `gorm:"autoCreateTime:false"`
 }
 
 func (userRow) TableName() string { return usersTable }
+
+func (r userRow) place() store.Place { return store.Place{At: r.CreatedAt, ID: r.ID} }
 
 type accountRow struct {
 	ID         string

@@ -191,6 +191,14 @@ func (w *world) useCanaries() (secrets []string, errs []error) {
 	secrets = append(secrets, string(made))
 	w.must(w.reg.Access.ChangePassword(me, secret, other))
 	errs = append(errs, w.reg.Access.ChangePassword(me, secret, other))
+	u := newUser("canary-user")
+	u.Password, u.Key = secret, "key-3"
+	dev, err := w.reg.Users.Add(w.vendor, s.Partner, u)
+	w.must(err)
+	u.Name = "Other"
+	errs = append(errs, second(w.reg.Users.Add(w.vendor, s.Partner, u)))
+	_, err = w.reg.Users.Edit(w.vendor, dev.ID, dev.Version, func(n *partner.NewUser) { n.Password = secret })
+	errs = append(errs, err)
 	_, err = w.reg.Access.Login(ctx, "canary-admin", secret, "203.0.113.9")
 	errs = append(errs, err)
 	_, err = w.reg.Access.Login(ctx, canary, secret, "203.0.113.9") // a password typed into the wrong box
@@ -217,6 +225,12 @@ func TestPIL28_SecretsPrintRedacted(t *testing.T) {
 	in.Password = canary + " one"
 	project, err := w.reg.Accounts.Prepare(partner.WithSession(context.Background(), s), in)
 	w.must(err)
+	who := newUser("canary-user")
+	who.Password = canary + " one"
+	ready, err := w.reg.Users.Prepare(w.vendor, p.ID, who)
+	w.must(err)
+	user, err := w.reg.Users.Add(w.vendor, p.ID, ready)
+	w.must(err)
 	token := string(s.Token())
 	type holder struct { // as a host keeps them in its own structs
 		S partner.Secret
@@ -225,7 +239,7 @@ func TestPIL28_SecretsPrintRedacted(t *testing.T) {
 	}
 	secret := partner.Secret(canary)
 	values := []any{
-		a, &a, prepared, &prepared, p, &p, in, &in, project, &project, s, &s, s.Token(), secret, &secret, []partner.Secret{secret},
+		who, &who, ready, &ready, user, &user, []partner.User{user}, a, &a, prepared, &prepared, p, &p, in, &in, project, &project, s, &s, s.Token(), secret, &secret, []partner.Secret{secret},
 		[]partner.Session{s}, holder{secret, map[string]partner.Secret{"x": secret}, secret},
 		partner.Options{}, partner.WithSession(context.Background(), s), w.reg, fmt.Errorf("refused %v", a),
 	}
@@ -247,9 +261,9 @@ func TestPIL28_SecretsPrintRedacted(t *testing.T) {
 // TestPIL28_SecretsBehindPointersPrintRedacted prints structs that point to one with a secret: fmt follows such a pointer for a verb that
 // does not fit, without asking the methods of what it finds there.
 func TestPIL28_SecretsBehindPointersPrintRedacted(t *testing.T) {
-	a, p := agreement("x"), newProject("x")
-	a.Password, p.Password = canary, canary
-	for _, v := range []any{partner.Account{Project: &p}, struct{ A *partner.Agreement }{&a}, []*partner.Agreement{&a}} {
+	a, p, u := agreement("x"), newProject("x"), newUser("x")
+	a.Password, p.Password, u.Password = canary, canary, canary
+	for _, v := range []any{struct{ U *partner.NewUser }{&u}, partner.Account{Project: &p}, struct{ A *partner.Agreement }{&a}, []*partner.Agreement{&a}} {
 		for how, text := range printed(v) {
 			if sings([]byte(text)) {
 				t.Errorf("%T shows its secret by %s", v, how)

@@ -2,6 +2,7 @@ package partner
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -34,7 +35,7 @@ func (f *facts) session(token string) Session {
 	s := Session{ID: f.Session.ID, Principal: f.name(), Partner: ID(f.Partner.ID), Expires: f.Session.EndsAt.Time(), token: &token}
 	if f.isProject() {
 		s.Account, s.Region = AccountID(f.Own.ID), f.Own.Region
-	} else {
+	} else if f.User.within(f.Active.ID) {
 		s.Region = f.Active.Region
 	}
 	return s
@@ -60,7 +61,7 @@ func (d *Access) Resume(ctx context.Context, token Secret) (s Session, err error
 func (d *Access) Logout(ctx context.Context) (err error) {
 	defer wrap(&err, "logout")
 	return d.reg.Write(ctx, Ask{Action: "access.session", Changes: true}, func(tx *store.Tx, s *Standing) error {
-		if s.IsVendor() {
+		if s.actor.host != "" {
 			return errNoSession
 		}
 		if _, err := tx.Delete(tx.From(decided, sessionsTable).Where("id = ?", s.Session.ID)); err != nil {
@@ -68,6 +69,30 @@ func (d *Access) Logout(ctx context.Context) (err error) {
 		}
 		return s.Record(tx, "session.ended", s.Session.ID)
 	})
+}
+
+// LogoutAll ends all sessions of a user for good: his own, or those of a user whom the caller sees to; the vendor's support may, too. He may log in
+// again.
+func (d *Access) LogoutAll(ctx context.Context, u UserID) (err error) {
+	defer wrap(&err, "log out everywhere")
+	end := func(tx *store.Tx, s *Standing, _ User) error {
+		if err := endSessions(tx, u); err != nil {
+			return err
+		}
+		return s.Record(tx, "user.sessions_ended", string(u))
+	}
+	own := false
+	err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(_ *store.Tx, s *Standing) error {
+		own = s.User.ID == string(u) && u != ""
+		return nil
+	})
+	switch {
+	case err != nil && !errors.Is(err, errNotAllowed):
+		return err
+	case own:
+		return d.reg.Write(ctx, Ask{Action: "access.session", Changes: true}, func(tx *store.Tx, s *Standing) error { return end(tx, s, User{}) })
+	}
+	return d.reg.Users.change(ctx, "user.sessions", u, end)
 }
 
 // SwitchTo makes a project of the caller's organisation, or of one that it manages, the session's active holder: licences are then assigned from it. Only this
@@ -118,8 +143,11 @@ func (d *Access) Active(ctx context.Context) (a Active, err error) {
 		if a.Holder, _, err = s.Working(); err != nil {
 			return err
 		}
-		if s.IsVendor() {
+		if s.actor.host != "" {
 			return errNoSession
+		}
+		if s.IsVendor() {
+			return errNotAllowed // its users work nowhere
 		}
 		a.Region = s.facts.Active.Region
 		if s.isProject() {
@@ -173,7 +201,7 @@ func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error
 
 // ownLogin is the caller's log-in, and what a new password for it is held to.
 func (s *Standing) ownLogin(tx *store.Tx) (identity identityRow, rules passwordRules, err error) {
-	if s.IsVendor() {
+	if s.actor.host != "" {
 		return identity, rules, errNoSession
 	}
 	if err := tx.Take(tx.From(deciding, identitiesTable).Where("id = ?", s.Identity.ID), &identity, ""); err != nil {

@@ -120,6 +120,9 @@ func (r *Registry) countTaken(ctx context.Context, found error) error {
 		if err != nil {
 			return err
 		}
+		if f.isVendor() {
+			return nil
+		}
 		key := takenKey(&f)
 		if _, err := tx.InsertNew(&throttleRow{Key: key, NextAt: tx.Now().Add(time.Hour), UpdatedAt: tx.Now()}); err != nil {
 			return err

@@ -25,22 +25,6 @@ type Verdict struct {
 	Busy     bool
 }
 
-// Manner says how calls that are decided on together come by what the decisions rest on.
-type Manner int
-
-const (
-	// Waiting waits for whoever holds it.
-	Waiting Manner = iota
-	// Passing waits for nobody: what is held comes back Busy, as does whatever the set cannot answer for sure; a Write of its own does.
-	Passing
-	// Guessing takes what is remembered for true, and asks for nothing: if anything is not so or is held, the commit fails by itself, with
-	// ErrOutdated. It is tried once.
-	Guessing
-)
-
-// ErrOutdated is what [Guessing] ends with when it was wrong, or when not enough is remembered: nothing has been done.
-var ErrOutdated = fail.New(fail.Conflict, "what is remembered is not enough, or has changed")
-
 // Work is what a sibling room does for calls that were decided on together. Ahead is told the verdicts that memory gives, if it gives all of
 // them, before any gate has been passed; it may put off statements that lock and read. When Do is told the verdicts, some of those may
 // have become Busy; if memory was out of date, the transaction is undone and runs again, without Ahead. Again comes before each time that it
@@ -69,18 +53,18 @@ func (do Doing) Do(tx *store.Tx, verdicts []Verdict) error { return do(tx, verdi
 
 // WriteAll is Write for several calls in one transaction on ctx, each decided on by its own actor, by the same function. It is for calls
 // that change no row of their target.
-func (r *Registry) WriteAll(ctx context.Context, calls []Call, how Manner, work Work) error {
+func (r *Registry) WriteAll(ctx context.Context, calls []Call, how store.Manner, work Work) error {
 	var g *gathering
 	trusting := true
 	again := func() error {
-		if how == Guessing {
-			return ErrOutdated
+		if how == store.Guessing {
+			return store.ErrOutdated
 		}
 		work.Again()
 		return nil
 	}
 	err := store.Repeating(ctx, r.db, again, func(tx *store.Tx) error {
-		way := gathering{passing: how != Waiting, guessing: how == Guessing}
+		way := gathering{passing: how != store.Waiting, guessing: how == store.Guessing}
 		if trusting && way.passing {
 			way.ahead = work.Ahead
 		}
@@ -89,13 +73,13 @@ func (r *Registry) WriteAll(ctx context.Context, calls []Call, how Manner, work 
 			trusting = trusting && !errors.Is(err, errOutdated)
 			return err
 		}
-		if how == Waiting {
+		if how == store.Waiting {
 			if err := g.touch(); err != nil {
 				return err
 			}
 		}
 		err = work.Do(tx, g.verdicts)
-		if how == Passing && errors.Is(err, store.ErrAgain) {
+		if how == store.Passing && errors.Is(err, store.ErrAgain) {
 			err = errHeldUp // trying again would be waiting
 		}
 		return err

@@ -255,7 +255,7 @@ func TestPIL15_ManagesSubPartnersWidens(t *testing.T) {
 		_, err = w.reg.Partners.Edit(me, child.ID, got.Version, func(a *partner.Agreement) { a.Name = "Renamed" })
 		w.must(err)
 		p := newProject("child-project")
-		p.Partner = child.ID
+		p.Partner, p.Password = child.ID, ""
 		a, err := w.reg.Accounts.OpenProject(me, p)
 		w.must(err)
 		if a.Partner != child.ID {

@@ -253,10 +253,10 @@ func (s *Standing) touch(tx *store.Tx) error {
 // Actor names who acts as the audit does: host:name, usr_… or acc_….
 func (s *Standing) Actor() string { return s.name() }
 
-// IsVendor tells whether the vendor acts.
-func (s *Standing) IsVendor() bool { return s.actor.host != "" }
+// IsVendor tells whether the vendor acts: the host, or one of the vendor's users.
+func (s *Standing) IsVendor() bool { return s.isVendor() }
 
-// Home is the session's organisation; empty for the host.
+// Home is the session's organisation; empty for the host, which has no session.
 func (s *Standing) Home() ID { return ID(s.Partner.ID) }
 
 // Of is the organisation of the target; the session's own if there is no target.
@@ -268,18 +268,18 @@ func (s *Standing) Of() ID {
 }
 
 // Working is the session's active holder, and whose it is: its project if it is a project's log-in, the project it has switched into,
-// else its organisation's pool; nil for the host. An active project that has begun to close meanwhile, or that the session's
-// organisation no longer manages, is refused.
+// else its organisation's pool; nil for the vendor. An active project that has begun to close meanwhile, or that the session's
+// organisation no longer manages or its user is no longer let to, is refused.
 func (s *Standing) Working() (Holder, ID, error) {
 	home := ID(s.facts.Partner.ID)
 	switch {
-	case s.actor.host != "":
+	case s.isVendor():
 		return nil, "", nil
 	case s.isProject():
 		return AccountID(s.Own.ID), home, nil
 	case s.Active.ID == "":
 		return home, home, nil
-	case s.Lender.ID != s.facts.Partner.ID && !(s.facts.Partner.ManagesSubPartners && strings.HasPrefix(s.Lender.Path, s.facts.Partner.Path)):
+	case !s.User.within(s.Active.ID), s.Lender.ID != s.facts.Partner.ID && !(s.facts.Partner.ManagesSubPartners && s.isAdmin() && strings.HasPrefix(s.Lender.Path, s.facts.Partner.Path)):
 		return nil, "", errNotHere
 	}
 	if s.facts.Active.Blocks != 0 || s.facts.Active.State == "deleting" || s.facts.Active.State == "deleted" {
@@ -288,11 +288,14 @@ func (s *Standing) Working() (Holder, ID, error) {
 	return AccountID(s.Active.ID), ID(s.Lender.ID), nil
 }
 
+// Within tells whether a holder's id is in the scope of the session's user.
+func (s *Standing) Within(id string) bool { return !strings.HasPrefix(id, "acc_") || s.User.within(id) }
+
 // Principal is whose licences and money the session stands for, whatever it has switched into: its organisation, or its project for a
-// delegated log-in; nil for the host.
+// delegated log-in; nil for the vendor.
 func (s *Standing) Principal() Holder {
 	switch {
-	case s.actor.host != "":
+	case s.isVendor():
 		return nil
 	case s.isProject():
 		return AccountID(s.Own.ID)

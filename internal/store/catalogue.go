@@ -61,8 +61,8 @@ var tables = []Table{
 	{
 		Name:     "prm_users",
 		Partner:  "partner_id",
-		Columns:  []string{"id", "identity_id", "role", "disabled", "version", "created_at"},
-		Personal: []string{"name"},
+		Columns:  []string{"id", "identity_id", "role", "disabled", "version", "created_at", "rights", "scope", "locale", "ended_at"},
+		Personal: []string{"name", "phone"},
 		Keeps:    "the id: the audit names it",
 	},
 	{

@@ -8,8 +8,9 @@ import (
 // Scope says whose rows a statement may touch. The zero Scope is refused before any SQL runs, so forgetting one is an error and
 // never a leak. It is made by package partner's policy, from who acts.
 type Scope struct {
-	kind  scopeKind
-	value string
+	kind   scopeKind
+	value  string
+	within []string // of rows that are of an account, these alone; nil for all
 }
 
 type scopeKind int
@@ -23,16 +24,24 @@ const (
 )
 
 // Everything is the scope of the vendor and of the engines; why names the reason in the code that asks for it.
-func Everything(why string) Scope { return Scope{scopeEverything, why} }
+func Everything(why string) Scope { return Scope{kind: scopeEverything, value: why} }
 
 // OfPartner is the rows of one partner.
-func OfPartner(id string) Scope { return Scope{scopePartner, id} }
+func OfPartner(id string) Scope { return Scope{kind: scopePartner, value: id} }
+
+// OfAccounts is the rows of one partner, of those that belong to accounts only these accounts'.
+func OfAccounts(partner string, accounts []string) Scope {
+	if accounts == nil {
+		accounts = []string{}
+	}
+	return Scope{scopePartner, partner, accounts}
+}
 
 // OfTree is the rows of the partner at path and of all below it.
-func OfTree(path string) Scope { return Scope{scopeTree, path} }
+func OfTree(path string) Scope { return Scope{kind: scopeTree, value: path} }
 
 // OfAccount is the rows of one account.
-func OfAccount(id string) Scope { return Scope{scopeAccount, id} }
+func OfAccount(id string) Scope { return Scope{kind: scopeAccount, value: id} }
 
 var (
 	errNoScope = fail.New(fail.Forbidden, "store: statement without a scope")
@@ -53,6 +62,8 @@ func (s Scope) limit(q *gorm.DB, table string) *gorm.DB {
 		return refuse(q, errNoTable)
 	case s.kind == scopeEverything:
 		return q
+	case s.kind == scopePartner && t.Partner != "" && s.value != "" && s.within != nil && t.Account != "":
+		return q.Where(table+"."+t.Partner+" = ? AND "+table+"."+t.Account+" IN ?", s.value, s.within)
 	case s.kind == scopePartner && t.Partner != "" && s.value != "":
 		return q.Where(table+"."+t.Partner+" = ?", s.value)
 	case s.kind == scopeAccount && t.Account != "" && s.value != "":

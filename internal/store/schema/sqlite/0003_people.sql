@@ -1,4 +1,5 @@
--- What an agreement says beside money: tax ids, VAT, codes of the host's reference data, the password policy; and what it said before.
+-- What an agreement says beside money: tax ids, VAT, codes of the host's reference data, the password policy; and what it said before. What
+-- a user may do, and with which accounts.
 -- compatible_from: 3
 
 ALTER TABLE prm_partners ADD COLUMN region            TEXT NOT NULL DEFAULT '';
@@ -27,3 +28,12 @@ CREATE TABLE prm_partner_terms (
 );
 INSERT INTO prm_partner_terms (partner_id, from_at, parent_id, vat, currency, more_currencies)
   SELECT id, created_at, parent_id, NULL, currency, more_currencies FROM prm_partners WHERE id <> 'prt_vendor';
+
+-- rights are bits; scope is account ids, each between two spaces, or empty for all. A place that has ended has no use for its identity any
+-- more, which may find another one.
+ALTER TABLE prm_users ADD COLUMN rights   BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE prm_users ADD COLUMN scope    TEXT NOT NULL DEFAULT '';
+ALTER TABLE prm_users ADD COLUMN phone    TEXT NOT NULL DEFAULT '';
+ALTER TABLE prm_users ADD COLUMN locale   TEXT NOT NULL DEFAULT '';
+ALTER TABLE prm_users ADD COLUMN ended_at BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX prm_users_by_partner ON prm_users (partner_id, created_at, id);

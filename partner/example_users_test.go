@@ -1,0 +1,105 @@
+package partner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/partnerkit/partnerkit/partner"
+)
+
+func ExampleUsers_Add() {
+	_, reg, done := fresh()
+	defer done()
+	acme, admin := acme(reg)
+	move := office(reg, admin)
+
+	// An employee who works on that one project, and moves licences there.
+	dev, err := reg.Users.Add(admin, acme.ID, partner.NewUser{Name: "Dana", Email: "dana@acme.example", Login: "dana", Password: "a long enough secret",
+		Role: partner.Member, Rights: []partner.Right{partner.Licenses}, Scope: partner.Scope{Accounts: []partner.AccountID{move.ID}}})
+	check(err)
+	fmt.Println(dev.Name, dev.Role, dev.Rights)
+
+	session, err := reg.Access.Login(context.Background(), "dana", "a long enough secret", "203.0.113.8")
+	check(err)
+	me := partner.WithSession(context.Background(), session)
+	dec, err := reg.Access.Explain(me, "project.edit", string(move.ID))
+	check(err)
+	fmt.Println(dec.Allowed, dec.Reasons[len(dec.Reasons)-1].Text)
+
+	// All faults at once.
+	_, err = reg.Users.Add(admin, acme.ID, partner.NewUser{Name: "Eli", Login: "dana", Role: "boss", Password: "short"})
+	fmt.Println(err)
+	// Output:
+	// Dana member [licenses]
+	// false this needs the right projects
+	// partner: add user: invalid: email: must not be empty; role: must be one of [admin member]; password: must have at least 8 characters; login: is in use
+}
+
+func ExampleUsers_Edit() {
+	_, reg, done := fresh()
+	defer done()
+	acme, admin := acme(reg)
+	dev, err := reg.Users.Add(admin, acme.ID, partner.NewUser{Name: "Dana", Email: "dana@acme.example", Login: "dana", Password: "a long enough secret",
+		Role: partner.Member})
+	check(err)
+
+	raise := func(u *partner.NewUser) { u.Rights = append(u.Rights, partner.Projects) }
+	now, err := reg.Users.Edit(admin, dev.ID, dev.Version, raise)
+	check(err)
+	fmt.Println(now.Rights)
+
+	_, err = reg.Users.Edit(admin, dev.ID, dev.Version, raise) // the version of before
+	fmt.Println(errors.Is(err, partner.ErrConflict))
+
+	_, err = reg.Users.Edit(admin, now.ID, now.Version, func(u *partner.NewUser) { u.Rights = append(u.Rights, partner.ViewInvoices) })
+	fmt.Println(err)
+	// Output:
+	// [projects]
+	// true
+	// partner: edit user: not allowed: nobody gives a right that he lacks, and the vendor alone gives flags to admins
+}
+
+func ExampleUsers_Disable() {
+	_, reg, done := fresh()
+	defer done()
+	acme, admin := acme(reg)
+	dev, err := reg.Users.Add(admin, acme.ID, partner.NewUser{Name: "Dana", Email: "dana@acme.example", Login: "dana", Password: "a long enough secret",
+		Role: partner.Member})
+	check(err)
+	session, err := reg.Access.Login(context.Background(), "dana", "a long enough secret", "")
+	check(err)
+
+	check(reg.Users.Disable(admin, dev.ID))
+	_, err = reg.Accounts.List(partner.WithSession(context.Background(), session), partner.AccountFilter{}, partner.PageRequest{})
+	fmt.Println(errors.Is(err, partner.ErrForbidden))
+
+	check(reg.Users.Enable(admin, dev.ID))
+	_, err = reg.Access.Resume(context.Background(), session.Token()) // what ended stays ended
+	fmt.Println(errors.Is(err, partner.ErrForbidden))
+	fmt.Println(reg.Users.Disable(admin, acme.Contact))
+	// Output:
+	// true
+	// true
+	// partner: disable user: is the primary contact of its partner
+}
+
+func ExamplePartners_At() {
+	_, reg, done := fresh()
+	defer done()
+	vendor := partner.AsVendor(context.Background(), "ops@vendor.example")
+	rate := 1900
+	p, err := reg.Partners.Create(vendor, partner.Agreement{Name: "Acme Integrators", Login: "acme", Password: "correct horse battery", Currency: "EUR",
+		VAT: &rate, TaxIDs: []partner.TaxID{{Scheme: "kz-bin", Value: "940140000380"}}})
+	check(err)
+	fmt.Println(p.Warnings[0].Path, p.Warnings[0].Message)
+
+	now, err := reg.Partners.Edit(vendor, p.ID, p.Version, func(a *partner.Agreement) { a.VAT = nil }) // exempt from now on
+	check(err)
+	then, err := reg.Partners.At(vendor, p.ID, p.Created)
+	check(err)
+	fmt.Println(now.VAT == nil, *then.VAT)
+	// Output:
+	// tax_ids[0].value is not a number that kz-bin knows
+	// true 1900
+}
