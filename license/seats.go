@@ -8,8 +8,6 @@ import (
 	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 	"github.com/partnerkit/partnerkit/partner"
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
 )
 
 // Seat is a licence of a project that is in one person's use.
@@ -26,8 +24,8 @@ func seat(s ledger.Seat) Seat {
 }
 
 // Seat gives a licence of a project to a person, named as the host names people: an address, a user id. It stays the project's, and cannot
-// leave as long as the seat is in use. A person who has a seat keeps it: the same seat is returned, however the name is spelt in case and
-// form. There are never more seats than available licences: *[InsufficientError]. Partner users, and the project's own log-in.
+// leave as long as the seat is in use. A person who has a seat keeps it: the same seat is returned, however the name is spelt in case,
+// form, spaces and characters that nobody sees. There are never more seats than available licences: *[InsufficientError]. Partner users, and the project's own log-in.
 func (l *Ledger) Seat(ctx context.Context, of partner.AccountID, sku, person string) (made Seat, err error) {
 	defer wrap(&err, "seat of %s in %s", sku, of)
 	person = strings.TrimSpace(person)
@@ -36,8 +34,7 @@ func (l *Ledger) Seat(ctx context.Context, of partner.AccountID, sku, person str
 	}
 	defer l.recent.Forget(string(of), sku)
 	err = l.reg.Write(ctx, use(of), func(tx *store.Tx, s *partner.Standing) error {
-		key := norm.NFKC.String(cases.Fold().String(norm.NFKC.String(person)))
-		taken, fresh, notes, err := ledger.TakeSeat(tx, ledger.Licenses, string(of), sku, s.Of().String(), person, key)
+		taken, fresh, notes, err := ledger.TakeSeat(tx, ledger.Licenses, string(of), sku, s.Of().String(), person, partner.Check{}.Same(person))
 		made = seat(taken)
 		if err != nil {
 			return write{sku: sku}.notDefined(tx, err)

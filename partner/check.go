@@ -86,7 +86,18 @@ func unprintable(r rune) bool {
 
 // nameKey is what names are compared by: as people read them, not as they were typed.
 func nameKey(name string) string {
-	return strings.Join(strings.Fields(cases.Fold().String(norm.NFKC.String(name))), " ")
+	seen := strings.Map(func(r rune) rune {
+		if unseen(r) {
+			return -1
+		}
+		return r
+	}, name)
+	return strings.Join(strings.Fields(norm.NFKC.String(cases.Fold().String(norm.NFKC.String(seen)))), " ")
+}
+
+// unseen characters are those that stand in a text and that nobody sees: joiners, marks of direction, soft hyphens, selectors.
+func unseen(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r)
 }
 
 // email checks an address and returns it trimmed; it is compared by emailKey. Display names and comments are no part of it.
@@ -188,6 +199,10 @@ func (Check) Name(path, name string) []FieldError {
 	c.text(path, name, true, maxName)
 	return c.fields
 }
+
+// Same is what names are compared by: two that people read alike are one, however they are spelt in case, form, spaces and characters that
+// nobody sees.
+func (Check) Same(name string) string { return nameKey(name) }
 
 // Period checks that a period ends after it begins, in years that every database can hold.
 func (Check) Period(path string, p Period) []FieldError {
