@@ -25,7 +25,8 @@ func seat(s ledger.Seat) Seat {
 
 // Seat gives a licence of a project to a person, named as the host names people: an address, a user id. It stays the project's, and cannot
 // leave as long as the seat is in use. A person who has a seat keeps it: the same seat is returned, however the name is spelt in case,
-// form, spaces and characters that nobody sees. There are never more seats than available licences: *[InsufficientError]. Partner users, and the project's own log-in.
+// form, spaces and characters that nobody sees. There are never more seats than available licences: *[InsufficientError]. Partner users, and
+// the project's own log-in.
 func (l *Ledger) Seat(ctx context.Context, of partner.AccountID, sku, person string) (made Seat, err error) {
 	defer wrap(&err, "seat of %s in %s", sku, of)
 	person = strings.TrimSpace(person)

@@ -36,13 +36,19 @@ func ExampleUsers_Add() {
 	// partner: add user: invalid: email: must not be empty; role: must be one of [admin member]; password: must have at least 8 characters; login: is in use
 }
 
+// dana adds a member without any right.
+func dana(reg *partner.Registry, admin context.Context, to partner.ID) partner.User {
+	u, err := reg.Users.Add(admin, to, partner.NewUser{Name: "Dana", Email: "dana@acme.example", Login: "dana", Password: "a long enough secret",
+		Role: partner.Member})
+	check(err)
+	return u
+}
+
 func ExampleUsers_Edit() {
 	_, reg, done := fresh()
 	defer done()
 	acme, admin := acme(reg)
-	dev, err := reg.Users.Add(admin, acme.ID, partner.NewUser{Name: "Dana", Email: "dana@acme.example", Login: "dana", Password: "a long enough secret",
-		Role: partner.Member})
-	check(err)
+	dev := dana(reg, admin, acme.ID)
 
 	raise := func(u *partner.NewUser) { u.Rights = append(u.Rights, partner.Projects) }
 	now, err := reg.Users.Edit(admin, dev.ID, dev.Version, raise)
@@ -64,9 +70,7 @@ func ExampleUsers_Disable() {
 	_, reg, done := fresh()
 	defer done()
 	acme, admin := acme(reg)
-	dev, err := reg.Users.Add(admin, acme.ID, partner.NewUser{Name: "Dana", Email: "dana@acme.example", Login: "dana", Password: "a long enough secret",
-		Role: partner.Member})
-	check(err)
+	dev := dana(reg, admin, acme.ID)
 	session, err := reg.Access.Login(context.Background(), "dana", "a long enough secret", "")
 	check(err)
 

@@ -39,7 +39,7 @@ var matrix = map[string]map[string]string{
 	"project.password":    {"project": "admin manager projects scoped", "elsewhere": "admin manager projects"},
 	"project.close":       {"project": "admin manager projects scoped", "elsewhere": "admin manager projects", "below-project": "manager"},
 	"project.suspend":     {"project": "host vendor-admin", "elsewhere": "host vendor-admin", "below-project": "host vendor-admin", "other-project": "host vendor-admin"},
-	"project.resume":      {}, // none of the projects is suspended
+	"project.resume":      {}, // none of the projects is suspended; see the end of the test
 	"access.session":      {"none": "vendor-admin reviewer finance support admin manager members scoped project"},
 	"access.switch":       {"project": "admin manager members scoped", "elsewhere": "admin manager members", "below-project": "manager"},
 	"access.password":     {"none": "vendor-admin reviewer finance support admin manager members scoped project"},
@@ -96,10 +96,18 @@ func TestAT21_WhoMayDoWhat(t *testing.T) {
 					want := slices.ContainsFunc(a.words, func(word string) bool { return slices.Contains(may, word) })
 					dec, err := w.reg.Access.Explain(a.ctx, action, targets[target])
 					w.must(err)
-					if action != "project.resume" && dec.Allowed != want {
+					if dec.Allowed != want {
 						w.t.Errorf("%s on %s by %s: %v, want %v: %v", action, target, name, dec.Allowed, want, dec.Reasons)
 					}
 				}
+			}
+		}
+		w.must(w.reg.Accounts.Suspend(w.vendor, partner.AccountID(targets["project"])))
+		for name, a := range actors {
+			dec, err := w.reg.Access.Explain(a.ctx, "project.resume", targets["project"])
+			w.must(err)
+			if want := name == "host" || name == "vendor-admin"; dec.Allowed != want {
+				w.t.Errorf("project.resume by %s: %v, want %v: %v", name, dec.Allowed, want, dec.Reasons)
 			}
 		}
 	})

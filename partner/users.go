@@ -64,7 +64,8 @@ type preparedUser struct {
 // Add adds a user to a partner, or to the vendor, with a password. *[ValidationError] with every failing field: "taken" for the log-in name or
 // an e-mail address that another user has; for the vendor, if that one is of another partner, [ErrEmailInOtherPartner]. [ErrForbidden] for a
 // right that the caller cannot give: nobody gives one that he lacks. *[BlockedError] and [ErrPending] for an organisation in which nobody can
-// begin. The password is for an admin of the organisation itself to give, or for the vendor.
+// begin. The password is for an admin of the organisation itself to give, or for the vendor. Not inside a host transaction above READ
+// COMMITTED, which would not see whose an address has become.
 func (d *Users) Add(ctx context.Context, org ID, u NewUser) (user User, err error) {
 	defer wrap(&err, "add user")
 	ask := Ask{Action: "user.add", Target: string(org), Changes: true, Keyed: u.Key != ""}

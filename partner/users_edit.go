@@ -9,8 +9,8 @@ import (
 )
 
 // Edit changes Email, Name, Phone, Locale, Role, Rights and Scope of a user; Login, Password and Key are [ErrImmutable]. His sessions go on,
-// under what he may do from then on. An admin of an organisation above leaves Email alone ([ErrForbidden]). A new Email keeps the person and nobody has proved it. version and change are as in [Partners.Edit];
-// errors as [Users.Add].
+// under what he may do from then on. A new Email keeps the person, and nobody has proved it; an admin of an organisation above leaves it alone
+// ([ErrForbidden]). version and change are as in [Partners.Edit]; errors as [Users.Add].
 func (d *Users) Edit(ctx context.Context, id UserID, version int64, change func(*NewUser)) (u User, err error) {
 	defer wrap(&err, "edit user")
 	ask, err := d.about(ctx, "user.edit", id)
