@@ -38,8 +38,8 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 	}
 	results = make([]Result, len(moves))
 	lines := make([]*move, len(moves))
-	var calls []partner.Call
-	var of []int // the line of each call
+	var asks []partner.Ask
+	var of []int // the line of each ask
 	for i, line := range moves {
 		var o []Option
 		if line.Key != "" {
@@ -52,12 +52,14 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 			results[i].Err = &partner.ValidationError{Fields: faults}
 			continue
 		}
-		calls, of = append(calls, partner.Call{Context: ctx, Ask: m.ask}), append(of, i)
+		ask := m.ask
+		ask.Context = ctx
+		asks, of = append(asks, ask), append(of, i)
 	}
 	switch {
-	case len(calls) == 0:
+	case len(asks) == 0:
 		err = refused(results, allOrNone)
-	case l.share(ctx, lines, calls, allOrNone, &err):
+	case l.share(ctx, lines, asks, allOrNone, &err):
 		for i, m := range lines {
 			if err == nil { // or others may still be at it
 				results[i] = Result{m.answer, m.err}
@@ -65,8 +67,8 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 		}
 	default:
 		defer func() { l.recent.ForgetAll() }()
-		err = l.reg.WriteAll(ctx, calls, store.Waiting, partner.Doing(func(tx *store.Tx, verdicts []partner.Verdict) error {
-			return assignLines(tx, lines, of, verdicts, results, allOrNone)
+		err = l.reg.WriteAll(ctx, asks, store.Waiting, doing(func(tx *store.Tx, verdicts []partner.Verdict) error {
+			return l.assignLines(tx, lines, of, verdicts, results, allOrNone)
 		}))
 	}
 	for i := range results {
@@ -85,8 +87,8 @@ func (l *Ledger) AssignAll(ctx context.Context, moves []Move, allOrNone bool) (r
 
 // share makes the moves of a list in a commit with those of other callers; false if the list has to have a transaction of its own: because
 // it is long, a line is refused or all depends on one that is, or somebody holds what it needs.
-func (l *Ledger) share(ctx context.Context, lines []*move, calls []partner.Call, allOrNone bool, err *error) bool {
-	if len(calls) < len(lines) || len(lines) > store.MaxTogether || l.reg.Joined() {
+func (l *Ledger) share(ctx context.Context, lines []*move, asks []partner.Ask, allOrNone bool, err *error) bool {
+	if len(asks) < len(lines) || len(lines) > store.MaxTogether || l.reg.Joined() {
 		return false
 	}
 	for _, m := range lines {
@@ -95,6 +97,17 @@ func (l *Ledger) share(ctx context.Context, lines []*move, calls []partner.Call,
 	*err = l.group.Do(ctx, &job{ctx: ctx, moves: lines, list: true, allOrNone: allOrNone})
 	return *err != errNotShared //nolint:errorlint // the value itself
 }
+
+// doing is what [partner.Registry.WriteAll] runs, with nothing to do ahead.
+type doing func(*store.Tx, []partner.Verdict) error
+
+func (doing) Ahead(*store.Tx, []partner.Verdict) error { return nil }
+
+func (doing) Again() {}
+
+func (doing) Done() error { return nil }
+
+func (do doing) Do(tx *store.Tx, verdicts []partner.Verdict) error { return do(tx, verdicts) }
 
 // refused is the error of a batch that goes as a whole or not at all: of its first line that is refused.
 func refused(results []Result, allOrNone bool) error {
@@ -110,7 +123,7 @@ func refused(results []Result, allOrNone bool) error {
 }
 
 // assignLines posts the lines that may be posted.
-func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdict, results []Result, allOrNone bool) error {
+func (l *Ledger) assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdict, results []Result, allOrNone bool) error {
 	known, err := knownTypes(tx, lines)
 	if err != nil {
 		return err
@@ -150,7 +163,7 @@ func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdi
 	if err != nil {
 		return err
 	}
-	var deeds []partner.Deed
+	var made []int // the postings that were made
 	for n, o := range done.Outcomes {
 		k := posted[n]
 		i, s := of[k], verdicts[k].Standing
@@ -163,13 +176,19 @@ func assignLines(tx *store.Tx, lines []*move, of []int, verdicts []partner.Verdi
 			continue
 		}
 		if !o.Transfer.Replayed {
-			deeds = append(deeds, partner.Deed{Standing: s, Kind: m.event(), Target: m.about(postings[n].From, postings[n].To), Changed: "quantity"})
+			made = append(made, n)
 		}
 	}
 	for _, i := range after {
 		repeated(lines, results, i)
 	}
-	return first(refused(results, allOrNone), partner.Happened(tx, done.Notes), partner.RecordAll(tx, deeds))
+	recorded := func(i int) (*partner.Standing, string, string, string) {
+		n := made[i]
+		k := posted[n]
+		m := lines[of[k]]
+		return verdicts[k].Standing, m.event(), m.about(postings[n].From, postings[n].To), "quantity"
+	}
+	return first(refused(results, allOrNone), l.reg.Happened(tx, done.Notes), l.reg.RecordAll(tx, len(made), recorded))
 }
 
 // repeated looks whether a refused line repeats the key of an earlier one that was not: then it is answered as a repetition.

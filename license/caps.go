@@ -25,7 +25,7 @@ func (l *Ledger) Cap(ctx context.Context, of partner.AccountID, sku string, limi
 			return err
 		}
 		was, notes, err := ledger.SetCap(tx, ledger.Licenses, string(of), sku, s.Of().String(), limit)
-		if err := first(err, partner.Happened(tx, notes)); err != nil || was == limit {
+		if err := first(err, l.reg.Happened(tx, notes)); err != nil || was == limit {
 			return err
 		}
 		return s.Record(tx, "license.capped", string(of), "cap")

@@ -15,6 +15,7 @@ const lookAfterRepeat = 64
 
 // commit is the jobs of several callers in one transaction, and what became of each of their moves.
 type commit struct {
+	reg    *partner.Registry
 	jobs   []*job
 	moves  []*move
 	job    []int // of each move
@@ -34,8 +35,8 @@ type commit struct {
 	result   ledger.Result
 }
 
-func newCommit(jobs []*job, wait bool, ready func()) *commit {
-	c := &commit{jobs: jobs, wait: wait, ready: ready}
+func newCommit(reg *partner.Registry, jobs []*job, wait bool, ready func()) *commit {
+	c := &commit{reg: reg, jobs: jobs, wait: wait, ready: ready}
 	for i, j := range jobs {
 		c.first = append(c.first, len(c.moves))
 		for _, m := range j.moves {
@@ -46,15 +47,18 @@ func newCommit(jobs []*job, wait bool, ready func()) *commit {
 	return c
 }
 
-func (c *commit) calls() []partner.Call {
-	list := make([]partner.Call, len(c.moves))
+// asks are what the moves ask, each with its own actor.
+func (c *commit) asks() []partner.Ask {
+	list := make([]partner.Ask, len(c.moves))
 	for i, m := range c.moves {
-		list[i] = partner.Call{Context: c.jobs[c.job[i]].ctx, Ask: m.ask}
+		ask := m.ask
+		ask.Context = c.jobs[c.job[i]].ctx
+		list[i] = ask
 	}
 	return list
 }
 
-// Again implements partner.Work: whoever has been decided on by what this commit was to leave must know that it did not.
+// Again is for [partner.Registry.WriteAll]: whoever has been decided on by what this commit was to leave must know that it did not.
 func (c *commit) Again() {
 	if c.turn != nil {
 		c.turn = c.turn.Another()
@@ -118,18 +122,22 @@ func (c *commit) Do(tx *store.Tx, verdicts []partner.Verdict) error {
 	if err != nil {
 		return err
 	}
-	var deeds []partner.Deed
+	var made []int // the postings that were made
 	for k, o := range result.Outcomes {
 		m := c.moves[c.of[k]]
 		switch j := c.jobs[c.job[c.of[k]]]; {
 		case j.list && (o.Busy || j.allOrNone && (o.Err != nil || m.mismatch(verdicts[c.of[k]].Standing, o.Transfer) != nil)):
 			return errNotShared // what it has taken would have to be given back
 		case o.Err == nil && !o.Busy && !o.Transfer.Replayed:
-			deeds = append(deeds, partner.Deed{Standing: verdicts[c.of[k]].Standing, Kind: m.event(), Target: m.about(c.postings[k].From, c.postings[k].To),
-				Changed: "quantity"})
+			made = append(made, k)
 		}
 	}
-	if err := partner.RecordAll(tx, deeds); err != nil {
+	err = c.reg.RecordAll(tx, len(made), func(i int) (*partner.Standing, string, string, string) {
+		k := made[i]
+		m := c.moves[c.of[k]]
+		return verdicts[c.of[k]].Standing, m.event(), m.about(c.postings[k].From, c.postings[k].To), "quantity"
+	})
+	if err != nil {
 		return err
 	}
 	if err := c.batch.Follow(); err != nil {
@@ -145,7 +153,7 @@ func (c *commit) Do(tx *store.Tx, verdicts []partner.Verdict) error {
 	if err := c.batch.Written(result); err != nil {
 		return err
 	}
-	if err := partner.Happened(tx, result.Notes); err != nil {
+	if err := c.reg.Happened(tx, result.Notes); err != nil {
 		return err
 	}
 	return c.refusals(tx)

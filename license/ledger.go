@@ -80,7 +80,7 @@ func (l *Ledger) Step(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
-		return partner.Happened(tx, notes)
+		return l.reg.Happened(tx, notes)
 	})
 	return more, err
 }

@@ -137,7 +137,7 @@ func (l *Ledger) DecideRequest(ctx context.Context, id string, grant bool, answe
 		if err != nil {
 			return err
 		}
-		if err := partner.Happened(tx, notes); err != nil {
+		if err := l.reg.Happened(tx, notes); err != nil {
 			return err
 		}
 		return s.Record(tx, event, id, "state", "quantity")

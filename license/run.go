@@ -78,7 +78,7 @@ func (l *Ledger) alone(ctx context.Context, m *move) error {
 		if err != nil {
 			return m.notDefined(tx, err)
 		}
-		if err := partner.Happened(tx, notes); err != nil || posted.Replayed {
+		if err := l.reg.Happened(tx, notes); err != nil || posted.Replayed {
 			return cmp.Or(err, m.mismatch(s, posted))
 		}
 		return s.Record(tx, m.event(), m.about(from, to), "quantity")
@@ -129,10 +129,10 @@ var errNotShared = fail.New(fail.Conflict, "to be done alone")
 // together makes the moves of several callers in one transaction, each by its own actor and decided for itself. What it cannot answer for
 // sure, because the call is refused for another reason than the balance, is left alone.
 func (l *Ledger) together(ctx context.Context, jobs []*job, wait bool, ready func()) []error {
-	c := newCommit(jobs, wait, ready)
+	c := newCommit(l.reg, jobs, wait, ready)
 	var err error
 	if wait {
-		err = l.reg.WriteAll(ctx, c.calls(), store.Waiting, c)
+		err = l.reg.WriteAll(ctx, c.asks(), store.Waiting, c)
 		l.forget(c.postings)
 	} else {
 		err = l.inTurn(ctx, c)
@@ -161,7 +161,7 @@ func (l *Ledger) inTurn(ctx context.Context, c *commit) error {
 	c.unseen = l.repeats.Load() == 0
 	if c.unseen && c.turn.Trusted() {
 		c.guess = true
-		err := l.reg.WriteAll(ctx, c.calls(), store.Guessing, c)
+		err := l.reg.WriteAll(ctx, c.asks(), store.Guessing, c)
 		if !errors.Is(err, store.ErrOutdated) && !seen(err) {
 			c.turn.End(err == nil)
 			return err
@@ -179,12 +179,12 @@ func (l *Ledger) inTurn(ctx context.Context, c *commit) error {
 	if err := c.turn.Wait(ctx); err != nil {
 		return err
 	}
-	err := l.reg.WriteAll(ctx, c.calls(), store.Passing, c)
+	err := l.reg.WriteAll(ctx, c.asks(), store.Passing, c)
 	if c.unseen && seen(err) {
 		c.unseen = false
 		l.repeats.Store(lookAfterRepeat)
 		c.turn = c.turn.Another()
-		err = l.reg.WriteAll(ctx, c.calls(), store.Passing, c)
+		err = l.reg.WriteAll(ctx, c.asks(), store.Passing, c)
 	} else if n := l.repeats.Load(); !c.unseen && n > 0 {
 		l.repeats.CompareAndSwap(n, n-1)
 	}

@@ -40,7 +40,7 @@ func (l *Ledger) Seat(ctx context.Context, of partner.AccountID, sku, person str
 		if err != nil {
 			return write{sku: sku}.notDefined(tx, err)
 		}
-		if err := partner.Happened(tx, notes); err != nil || !fresh {
+		if err := l.reg.Happened(tx, notes); err != nil || !fresh {
 			return err
 		}
 		return s.Record(tx, "license.seated", string(of), "seat")
@@ -68,7 +68,7 @@ func (l *Ledger) Unseat(ctx context.Context, id string) (err error) {
 		if !ended {
 			return partner.ErrNotFound
 		}
-		if err := partner.Happened(tx, notes); err != nil {
+		if err := l.reg.Happened(tx, notes); err != nil {
 			return err
 		}
 		return s.Record(tx, "license.unseated", found.Owner, "seat")

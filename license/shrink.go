@@ -130,7 +130,7 @@ func (l *Ledger) ApplyShrink(ctx context.Context, plan Shrink, o ...Option) (t T
 		}
 		if earlier, found, err := ledger.Replay(tx, p); found || err != nil {
 			t = public(earlier)
-			return first(err, partner.Happened(tx, due))
+			return first(err, l.reg.Happened(tx, due))
 		}
 		if err := s.Refusal(); err != nil {
 			return err
@@ -144,7 +144,7 @@ func (l *Ledger) ApplyShrink(ctx context.Context, plan Shrink, o ...Option) (t T
 		if err != nil {
 			return err
 		}
-		if err := partner.Happened(tx, append(due, notes...)); err != nil {
+		if err := l.reg.Happened(tx, append(due, notes...)); err != nil {
 			return err
 		}
 		for range ids {

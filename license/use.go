@@ -83,7 +83,7 @@ func (l *Ledger) Reserve(ctx context.Context, of partner.AccountID, sku string, 
 		if err != nil {
 			return w.notDefined(tx, err)
 		}
-		if err := partner.Happened(tx, notes); err != nil || made.Replayed {
+		if err := l.reg.Happened(tx, notes); err != nil || made.Replayed {
 			return err
 		}
 		return s.Record(tx, w.event(), string(of), "quantity")
@@ -150,7 +150,7 @@ func (l *Ledger) finish(ctx context.Context, verb, id string, to ledger.State, o
 		if err != nil {
 			return err
 		}
-		if err := partner.Happened(tx, notes); err != nil || posted.Replayed {
+		if err := l.reg.Happened(tx, notes); err != nil || posted.Replayed {
 			return err
 		}
 		return s.Record(tx, w.event(), r.Owner, "quantity")

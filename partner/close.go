@@ -73,7 +73,7 @@ func (s *Standing) returnLicenses(tx *store.Tx, id AccountID) (Closing, error) {
 	if err != nil {
 		return Closing{}, err
 	}
-	if err := Happened(tx, notes); err != nil {
+	if err := s.reg.Happened(tx, notes); err != nil {
 		return Closing{}, err
 	}
 	maps.DeleteFunc(gone, func(_ string, n int64) bool { return n == 0 })

@@ -12,7 +12,7 @@ import (
 type gathering struct {
 	reg      *Registry
 	tx       *store.Tx
-	calls    []Call
+	asks     []Ask
 	verdicts []Verdict
 	passing  bool // nobody is waited for
 	guessing bool // what is remembered is taken for true, and the statements see to it that it is
@@ -67,7 +67,7 @@ const (
 // known is decided on before, for ahead.
 func (g *gathering) enter(trusting bool) error {
 	for i := range g.facts {
-		g.facts[i] = g.reg.asked(g.tx, g.facts[i].actor, g.calls[i].Ask)
+		g.facts[i] = g.reg.asked(g.tx, g.facts[i].actor, g.asks[i])
 	}
 	at := g.recall(trusting)
 	if g.guessing {
@@ -147,7 +147,7 @@ func (g *gathering) names() set {
 
 // recall takes from memory what it has about the calls, and decides on them by that.
 func (g *gathering) recall(trusting bool) (at stamp) {
-	g.known = make([]bool, len(g.calls))
+	g.known = make([]bool, len(g.asks))
 	if !trusting || g.tx.Frozen() {
 		return at
 	}
@@ -155,7 +155,7 @@ func (g *gathering) recall(trusting bool) (at stamp) {
 	for i := range g.known {
 		g.known[i] = g.known[i] && g.verdicts[i].Err == nil
 	}
-	if !g.passing && slices.Contains(g.known, false) || len(g.calls) > maxGates {
+	if !g.passing && slices.Contains(g.known, false) || len(g.asks) > maxGates {
 		clear(g.known) // who waits at gates passes them all in one order; and a long list may be too long for gates
 	}
 	for i, known := range g.known {
@@ -209,11 +209,11 @@ func ignore(store.Row) error { return nil }
 // unknown are the tokens and the targets of calls in question that nothing is known about.
 func (g *gathering) unknown() (tokens, targets set) {
 	tokens, targets = set{}, set{}
-	for i, c := range g.calls {
+	for i, ask := range g.asks {
 		if g.verdicts[i].Err == nil && !g.known[i] {
 			tokens.add(g.facts[i].actor.token)
-			if store.Plain(c.Ask.Target) {
-				targets.add(c.Ask.Target)
+			if store.Plain(ask.Target) {
+				targets.add(ask.Target)
 			}
 		}
 	}

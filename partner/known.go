@@ -106,7 +106,7 @@ type known struct {
 
 	last  stamp // the number that was met last,
 	since store.Micros
-	asked []Call // by readers, about what is not known
+	asked []Ask // by readers, about what is not known
 }
 
 // maxKnown bounds how many rows are remembered; some 200 bytes each, but for users who are limited to many accounts.
@@ -181,10 +181,10 @@ func (k *known) met(at stamp, now store.Micros) (still bool) {
 }
 
 // strange notes a reader's call that memory could not answer, and returns all that were noted when there are enough of them.
-func (k *known) strange(c Call) []Call {
+func (k *known) strange(ask Ask) []Ask {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.asked = append(k.asked, c)
+	k.asked = append(k.asked, ask)
 	if len(k.asked) < enoughToLearn {
 		return nil
 	}

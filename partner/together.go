@@ -10,13 +10,6 @@ import (
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
-// Call is one of several calls that are decided on together: who acts is in Context. It is for the sibling rooms; see
-// [Registry.WriteAll].
-type Call struct {
-	Context context.Context
-	Ask     Ask
-}
-
 // Verdict is what was decided about a call: its Standing, or the error that it answers. Busy means that it was not looked at, because
 // somebody holds what the decision rests on.
 type Verdict struct {
@@ -25,51 +18,36 @@ type Verdict struct {
 	Busy     bool
 }
 
-// Work is what a sibling room does for calls that were decided on together. Ahead is told the verdicts that memory gives, if it gives all of
+// work is what a sibling room does for calls that were decided on together. Ahead is told the verdicts that memory gives, if it gives all of
 // them, before any gate has been passed; it may put off statements that lock and read. When Do is told the verdicts, some of those may
 // have become Busy; if memory was out of date, the transaction is undone and runs again, without Ahead. Again comes before each time that it
 // runs again. Done comes after the commit.
-type Work interface {
+type work interface {
 	Ahead(*store.Tx, []Verdict) error
 	Do(*store.Tx, []Verdict) error
 	Again()
 	Done() error
 }
 
-// Doing is Work that does nothing ahead.
-type Doing func(*store.Tx, []Verdict) error
-
-// Ahead implements Work.
-func (Doing) Ahead(*store.Tx, []Verdict) error { return nil }
-
-// Again implements Work.
-func (Doing) Again() {}
-
-// Done implements Work.
-func (Doing) Done() error { return nil }
-
-// Do implements Work.
-func (do Doing) Do(tx *store.Tx, verdicts []Verdict) error { return do(tx, verdicts) }
-
 // WriteAll is Write for several calls in one transaction on ctx, each decided on by its own actor, by the same function. It is for calls
 // that change no row of their target.
-func (r *Registry) WriteAll(ctx context.Context, calls []Call, how store.Manner, work Work) error {
+func (r *Registry) WriteAll(ctx context.Context, asks []Ask, how store.Manner, w work) error {
 	var g *gathering
 	trusting := true
 	again := func() error {
 		if how == store.Guessing {
 			return store.ErrOutdated
 		}
-		work.Again()
+		w.Again()
 		return nil
 	}
 	err := store.Repeating(ctx, r.db, again, func(tx *store.Tx) error {
 		way := gathering{passing: how != store.Waiting, guessing: how == store.Guessing}
 		if trusting && way.passing {
-			way.ahead = work.Ahead
+			way.ahead = w.Ahead
 		}
 		var err error
-		if g, err = r.gather(tx, calls, way); err != nil {
+		if g, err = r.gather(tx, asks, way); err != nil {
 			trusting = trusting && !errors.Is(err, errOutdated)
 			return err
 		}
@@ -78,7 +56,7 @@ func (r *Registry) WriteAll(ctx context.Context, calls []Call, how store.Manner,
 				return err
 			}
 		}
-		err = work.Do(tx, g.verdicts)
+		err = w.Do(tx, g.verdicts)
 		if how == store.Passing && errors.Is(err, store.ErrAgain) {
 			err = errHeldUp // trying again would be waiting
 		}
@@ -88,7 +66,7 @@ func (r *Registry) WriteAll(ctx context.Context, calls []Call, how store.Manner,
 		return err
 	}
 	g.learn()
-	return work.Done()
+	return w.Done()
 }
 
 // errOutdated is memory that no longer holds: the transaction runs again.
@@ -98,19 +76,19 @@ var errHeldUp = fail.New(fail.Unavailable, "held up by another transaction")
 
 // gather passes the gates of calls and decides on each, until the gates are those of what the decisions rest on; where nobody is waited for,
 // a call without all its gates is busy.
-func (r *Registry) gather(tx *store.Tx, calls []Call, how gathering) (*gathering, error) {
+func (r *Registry) gather(tx *store.Tx, asks []Ask, how gathering) (*gathering, error) {
 	g := &how
-	g.reg, g.tx, g.calls, g.facts = r, tx, calls, make([]facts, len(calls))
+	g.reg, g.tx, g.asks, g.facts = r, tx, asks, make([]facts, len(asks))
 	for round := range gateRounds {
-		g.verdicts, g.fresh = make([]Verdict, len(calls)), newPicture()
-		for i, c := range calls {
-			g.facts[i].actor, g.verdicts[i].Err = actorOf(c.Context)
+		g.verdicts, g.fresh = make([]Verdict, len(asks)), newPicture()
+		for i, ask := range asks {
+			g.facts[i].actor, g.verdicts[i].Err = actorOf(ask.Context)
 		}
 		if err := g.enter(round == 0); err != nil || g.guessing {
 			return g, err
 		}
 		covered := true
-		for i := range calls {
+		for i := range asks {
 			covered = g.settle(i) && covered
 		}
 		if covered || g.passing {
@@ -135,7 +113,7 @@ func (g *gathering) settle(i int) bool {
 		return true
 	}
 	if !g.known[i] {
-		*f = g.reg.asked(g.tx, f.actor, g.calls[i].Ask)
+		*f = g.reg.asked(g.tx, f.actor, g.asks[i])
 		g.read.complete(f)
 	}
 	if !g.passed.cover(g.tx, f, g.crowd) {
@@ -154,7 +132,7 @@ func (g *gathering) settle(i int) bool {
 
 // decide asks the one policy function about a call.
 func (g *gathering) decide(i int) {
-	v, f, ask := &g.verdicts[i], &g.facts[i], &g.calls[i].Ask
+	v, f, ask := &g.verdicts[i], &g.facts[i], &g.asks[i]
 	s, found := &Standing{facts: f, reg: g.reg}, decide(f, ask.Action)
 	switch {
 	case found.state && ask.Keyed:
@@ -192,14 +170,6 @@ func (r *Registry) NewKey() string {
 	return store.NewID("key", store.Now(r.db), func(b []byte) { store.Random(r.db, b) })
 }
 
-// Deed is an audit row to be, of an allowed call; see [RecordAll].
-type Deed struct {
-	Standing *Standing
-	Kind     string
-	Target   string
-	Changed  string
-}
-
 var (
 	eventColumns = store.ColumnsOf("id TEXT", "kind TEXT", "actor TEXT", "partner TEXT", "account TEXT", "target TEXT", "changed TEXT")
 	// Most of a commit's events are of one kind, and most of those one user's, each about the project that it was done to; a list costs by
@@ -215,40 +185,42 @@ const (
 	selectOwnEvents   = insertEvents + "SELECT x.id, ?, ?, ?, ?, ?, x.target, x.target, ? FROM "
 )
 
-// RecordAll is Standing.Record for several calls of one transaction. It goes to the database with the next statement, or at the end.
-func RecordAll(tx *store.Tx, events []Deed) error {
-	if len(events) == 0 {
+// RecordAll is [Standing.Record] for n deeds of one transaction, each of an allowed call. It goes to the database with the next statement,
+// or at the end.
+func (r *Registry) RecordAll(tx *store.Tx, n int, deed func(i int) (s *Standing, kind, target, changed string)) error {
+	if n == 0 {
 		return nil
 	}
-	rows := make([]eventRow, len(events))
+	rows := make([]eventRow, n)
 	alike, own := true, true
-	for i, e := range events {
-		rows[i] = e.Standing.event(tx, e.Kind, e.Target)
-		rows[i].Changed = e.Changed
-		e.Standing.recorded = true
-		r, first := &rows[i], &rows[0]
-		alike = alike && r.Kind == first.Kind && r.Changed == first.Changed
-		own = own && r.Actor == first.Actor && r.PartnerID == first.PartnerID && r.AccountID != nil && *r.AccountID == r.Target
+	for i := range rows {
+		s, kind, target, changed := deed(i)
+		rows[i] = s.event(tx, kind, target)
+		rows[i].Changed = changed
+		s.recorded = true
+		e, first := &rows[i], &rows[0]
+		alike = alike && e.Kind == first.Kind && e.Changed == first.Changed
+		own = own && e.Actor == first.Actor && e.PartnerID == first.PartnerID && e.AccountID != nil && *e.AccountID == e.Target
 	}
 	first := &rows[0]
 	switch {
 	case alike && own:
 		list := tx.Rows(ownEventColumns)
-		for _, r := range rows {
-			list.Add(r.ID, r.Target)
+		for _, e := range rows {
+			list.Add(e.ID, e.Target)
 		}
 		return tx.Later(decided, nil, selectOwnEvents+list.SQL(),
 			append([]any{tx.Now(), first.Kind, first.Actor, first.Actor, first.PartnerID, first.Changed}, list.Args()...)...)
 	case alike:
 		list := tx.Rows(alikeEventColumns)
-		for _, r := range rows {
-			list.Add(r.ID, r.Actor, r.PartnerID, nullable(r.AccountID), r.Target)
+		for _, e := range rows {
+			list.Add(e.ID, e.Actor, e.PartnerID, nullable(e.AccountID), e.Target)
 		}
 		return tx.Later(decided, nil, selectAlikeEvents+list.SQL(), append([]any{tx.Now(), first.Kind, first.Changed}, list.Args()...)...)
 	}
 	list := tx.Rows(eventColumns)
-	for _, r := range rows {
-		list.Add(r.ID, r.Kind, r.Actor, r.PartnerID, nullable(r.AccountID), r.Target, r.Changed)
+	for _, e := range rows {
+		list.Add(e.ID, e.Kind, e.Actor, e.PartnerID, nullable(e.AccountID), e.Target, e.Changed)
 	}
 	return tx.Later(decided, nil, selectEvents+list.SQL(), append([]any{tx.Now()}, list.Args()...)...)
 }

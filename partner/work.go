@@ -26,6 +26,8 @@ type Ask struct {
 	// Keyed says that the call may be a repetition, whose answer stands whatever the state of things is now: what only the state
 	// forbids is left to [Standing.Refusal].
 	Keyed bool
+	// Context is who acts; for [Registry.WriteAll], where each call has its own.
+	Context context.Context
 
 	tree  string // the lock on the tree that the call needs, before any row
 	also  ID     // another organisation that the decision rests on
@@ -86,7 +88,8 @@ func (a Ask) plain() bool { return !a.Changes && !a.turns && !a.below && a.tree 
 
 // enterOne is enter for a plain call.
 func (r *Registry) enterOne(tx *store.Tx, ask Ask) (*gathering, *Standing, error) {
-	g, err := r.gather(tx, []Call{{tx.Context(), ask}}, gathering{})
+	ask.Context = tx.Context()
+	g, err := r.gather(tx, []Ask{ask}, gathering{})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,13 +169,14 @@ func (r *Registry) study(ctx context.Context, ask Ask) {
 	if err != nil {
 		return
 	}
-	calls := r.known.strange(Call{context.WithValue(context.Background(), actorKey{}, a), ask})
-	if len(calls) == 0 {
+	ask.Context = context.WithValue(context.Background(), actorKey{}, a)
+	asks := r.known.strange(ask)
+	if len(asks) == 0 {
 		return
 	}
 	var g *gathering
 	err = store.Try(ctx, r.db, func(tx *store.Tx) (err error) {
-		if g, err = r.gather(tx, calls, gathering{passing: true}); err != nil {
+		if g, err = r.gather(tx, asks, gathering{passing: true}); err != nil {
 			return err
 		}
 		return tx.Confirm() // its commit is durable, and the number with it
@@ -318,7 +322,7 @@ func (s *Standing) Record(tx *store.Tx, kind, target string, changed ...string) 
 }
 
 // Happened writes the audit rows of what time did to licences while a call was at them.
-func Happened(tx *store.Tx, notes []ledger.Note) error {
+func (r *Registry) Happened(tx *store.Tx, notes []ledger.Note) error {
 	events := map[string]string{"void": "license.voided", "expire": "license.expired", "unseat": "license.unseated"}
 	for _, n := range notes {
 		e := eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: events[n.Verb], Actor: ledger.System, Subject: ledger.System, PartnerID: n.Partner, Target: n.Owner}
