@@ -99,38 +99,3 @@ func (r eventRow) public() Event {
 	return Event{ID: r.ID, At: r.At.Time(), Kind: r.Kind, Actor: r.Actor, Subject: r.Subject, Partner: ID(r.PartnerID),
 		Account: AccountID(text(r.AccountID)), Target: r.Target, Changed: words(r.Changed)}
 }
-
-// Delivery is one event on its way to one receiver. The address is here, and not in the event, because it goes when the delivery is
-// finished.
-type Delivery struct {
-	ID, Event string
-	Partner   ID
-	Account   AccountID
-	Template  string // "welcome", "close_confirmation", "close_notice", "project_email_changed"
-	To        string // e-mail address
-	Region    string // of the project it is about
-	State     string // "ready"
-	Created   time.Time
-}
-
-// Deliveries pages through the deliveries, newest first. They wait, ready, until the SDK has something that sends. Vendor only.
-func (d *Activity) Deliveries(ctx context.Context, p PageRequest) (page Page[Delivery], err error) {
-	defer wrap(&err, "list deliveries")
-	at, err := p.at("deliveries")
-	if err != nil {
-		return page, err
-	}
-	err = d.reg.Read(ctx, Ask{Action: "activity.deliveries"}, func(tx *store.Tx, s *Standing) error {
-		var rows []deliveryRow
-		q := tx.From(s.scope(false), deliveriesTable)
-		err := tx.Find(store.After(q, deliveriesTable, "created_at", at.place, at.started, at.limit), &rows)
-		page = pageFrom(at, rows, func(r deliveryRow) store.Place { return store.Place{At: r.CreatedAt, ID: r.ID} }, deliveryRow.public)
-		return err
-	})
-	return page, err
-}
-
-func (r deliveryRow) public() Delivery {
-	return Delivery{ID: r.ID, Event: r.EventID, Partner: ID(r.PartnerID), Account: AccountID(text(r.AccountID)), Template: r.Template, To: r.Address, Region: r.Region,
-		State: r.State, Created: r.CreatedAt.Time()}
-}

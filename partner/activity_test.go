@@ -200,7 +200,7 @@ func TestPAN01_ACursorBelongsToItsListAndFilter(t *testing.T) {
 			wants(w.t, fmt.Sprint("partner filter ", i), err, partner.ErrInvalid)
 		}
 		wants(w.t, "another list", second(w.reg.Accounts.List(w.vendor, partner.AccountFilter{}, after)), partner.ErrInvalid)
-		wants(w.t, "another list", second(w.reg.Activity.Deliveries(w.vendor, after)), partner.ErrInvalid)
+		wants(w.t, "another list", second(w.reg.Activity.Deliveries(w.vendor, "", after)), partner.ErrInvalid)
 		day := func(d int) time.Time { return time.Date(2026, 2, d, 0, 0, 0, 0, time.UTC) }
 		for _, f := range []partner.EventFilter{{}, {Period: partner.Period{From: day(1)}}, {Partner: p.ID}, {Kinds: []string{"project.opened",
 			"session.opened"}}} {

@@ -86,7 +86,8 @@ type Partner struct {
 	Balance     Money    // of that contract, without what is held apart
 	Agreement            // as it stands; Password is always empty, Key too but in what Create and Invite return
 	Warnings    []FieldError
-	Replayed    bool // Create or Invite saw the key before: this is what it made then, as it stands now
+	Token       Secret // of the invitation; only in what Invite returns, and only with Options.DeliverTokens
+	Replayed    bool   // Create or Invite saw the key before: this is what it made then, as it stands now
 }
 
 // PartnerFilter narrows lists; the zero value is everything in scope.

@@ -39,11 +39,11 @@ func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err erro
 		if tx.Frozen() {
 			return errFrozen
 		}
-		contact, err := contactEmail(tx, s.Of())
+		contact, err := contactOf(tx, s.Of())
 		if err != nil {
 			return err
 		}
-		if contact == "" {
+		if contact.Email == "" {
 			return &ValidationError{Fields: []FieldError{{Path: "contact.email", Code: "required",
 				Message: "the primary contact has no e-mail address to confirm the deletion from"}}}
 		}
@@ -80,7 +80,7 @@ func (s *Standing) returnLicenses(tx *store.Tx, id AccountID) (Closing, error) {
 	return Closing{Licenses: gone}, nil
 }
 
-func (s *Standing) announceClosing(tx *store.Tx, id AccountID, contact string) error {
+func (s *Standing) announceClosing(tx *store.Tx, id AccountID, contact contact) error {
 	var row accountRow
 	if err := tx.Take(tx.From(s.scope(false), accountsTable).Where("id = ?", id), &row, ""); err != nil {
 		return err
@@ -89,16 +89,19 @@ func (s *Standing) announceClosing(tx *store.Tx, id AccountID, contact string) e
 	if err != nil {
 		return err
 	}
-	if err := s.deliver(tx, event, "close_confirmation", contact); err != nil {
+	about := map[string]string{wordProject: row.Name, wordPartner: contact.Partner}
+	confirm := letter{template: templateCloseConfirmation, To: contact.Email, Locale: orElse(contact.Locale, contact.PartnerLocale), Data: about}
+	if err := s.deliver(tx, event, confirm); err != nil {
 		return err
 	}
-	return s.deliver(tx, event, "close_notice", row.Email)
+	return s.deliver(tx, event, letter{template: templateCloseNotice, To: row.Email, Locale: row.Locale, Data: about})
 }
 
-// contactEmail is the address of a partner's primary contact; empty if it cannot be written to.
-func contactEmail(tx *store.Tx, of ID) (string, error) {
-	var email string
-	err := tx.Query(deciding, &email, `SELECT i.email FROM prm_partners p JOIN prm_users u ON u.id = p.contact_id
-		JOIN prm_identities i ON i.id = u.identity_id WHERE p.id = ?`, of)
-	return email, err
+// contact is a partner's primary contact; without an address nobody can write to it.
+type contact struct{ Email, Locale, Partner, PartnerLocale string }
+
+func contactOf(tx *store.Tx, of ID) (c contact, err error) {
+	err = tx.Query(deciding, &c, `SELECT i.email, u.locale, p.name AS partner, p.locale AS partner_locale FROM prm_partners p
+		JOIN prm_users u ON u.id = p.contact_id JOIN prm_identities i ON i.id = u.identity_id WHERE p.id = ?`, of)
+	return c, err
 }

@@ -17,7 +17,7 @@ import (
 func (w *world) mail() (list []string) {
 	w.t.Helper()
 	for d, err := range partner.Each(func(r partner.PageRequest) (partner.Page[partner.Delivery], error) {
-		return w.reg.Activity.Deliveries(w.vendor, r)
+		return w.reg.Activity.Deliveries(w.vendor, "", r)
 	}) {
 		w.must(err)
 		list = append(list, d.Template+" to "+d.To)
@@ -53,7 +53,7 @@ func TestCLW05_MailRouting(t *testing.T) {
 		w.mailed()
 		w.close(me, a.ID)
 		w.mailed("close_confirmation to acme@partner.example", "close_notice to one@customer.example")
-		page, err := w.reg.Activity.Deliveries(w.vendor, partner.PageRequest{})
+		page, err := w.reg.Activity.Deliveries(w.vendor, "", partner.PageRequest{})
 		w.must(err)
 		events, err := w.reg.Activity.List(me, partner.EventFilter{Kinds: []string{"project.closing"}}, partner.PageRequest{})
 		w.must(err)
@@ -62,7 +62,7 @@ func TestCLW05_MailRouting(t *testing.T) {
 				w.t.Errorf("delivery %+v of event %+v", d, events.Items)
 			}
 		}
-		_, err = w.reg.Activity.Deliveries(me, partner.PageRequest{})
+		_, err = w.reg.Activity.Deliveries(me, "", partner.PageRequest{})
 		w.is(err, partner.ErrForbidden)
 	})
 }

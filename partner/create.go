@@ -22,7 +22,8 @@ func (d *Partners) Create(ctx context.Context, a Agreement) (p Partner, err erro
 }
 
 // Invite adds a pending partner and writes to its e-mail address; nobody can log in to it and it can open nothing until the invitee
-// accepts. Vendor only; errors as Create.
+// accepts ([Access.Accept]), within Options.InvitationLife; then it is "expired", and [Access.Reinvite] makes it pending again. Vendor only; errors
+// as Create.
 func (d *Partners) Invite(ctx context.Context, a Agreement) (p Partner, err error) {
 	defer wrap(&err, "invite")
 	return d.reg.addPartner(ctx, a, modeInvite)
@@ -42,19 +43,23 @@ func (r *Registry) addPartner(ctx context.Context, a Agreement, mode string) (p 
 	if a, err = r.readyAgreement(ctx, a, mode); err != nil {
 		return p, r.withTaken(ctx, ask, err, a.Login, "")
 	}
+	var token Secret
 	err = r.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		fresh, key := tx.NewID("prt"), a.Key
+		token = ""
 		id, replayed, err := once(tx, Vendor, verb, &key, agreementDigest(a, false), fresh, func() error {
 			if err := s.Refusal(); err != nil {
 				return err
 			}
-			return r.insertPartner(tx, s, fresh, a, mode)
+			var err error
+			token, err = r.insertPartner(tx, s, fresh, a, mode)
+			return err
 		})
 		if err != nil {
 			return err
 		}
 		p, err = s.partner(tx, id)
-		p.Key, p.Replayed = key, replayed
+		p.Key, p.Replayed, p.Token = key, replayed, token
 		if err != nil || replayed {
 			return err
 		}
@@ -77,37 +82,38 @@ func keyToRepeat(err error, key string) string {
 	return ""
 }
 
-// insertPartner writes the rows of a new partner.
-func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreement, mode string) error {
+// insertPartner writes the rows of a new partner; token is its admin's, if the host delivers tokens.
+func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreement, mode string) (token Secret, err error) {
 	row, err := r.newPartnerRow(tx, id, a, mode)
 	if err != nil {
-		return err
+		return "", err
 	}
 	identity := identityRow{ID: tx.NewID("idn"), Kind: "human", Login: a.Login, Email: row.Email, EmailKey: emailKey(row.Email),
 		PasswordHash: a.prepared.passwordHash, Version: 1, CreatedAt: tx.Now()}
 	key := loginKey(a.Login)
 	identity.LoginKey = &key
-	user := userRow{ID: tx.NewID("usr"), IdentityID: identity.ID, PartnerID: row.ID, Name: a.Name, Role: string(Admin), Version: 1, CreatedAt: tx.Now()}
+	user := userRow{ID: tx.NewID("usr"), IdentityID: identity.ID, PartnerID: row.ID, Name: a.Name, Role: string(Admin), Invited: mode == modeInvite,
+		Version: 1, CreatedAt: tx.Now()}
 	row.ContactID = &user.ID
 	if err := tx.Insert(&row); err != nil {
-		return err
+		return "", err
 	}
 	if fresh, err := tx.InsertNew(&identity); err != nil {
-		return err
+		return "", err
 	} else if !fresh {
-		return errLoginTaken()
+		return "", errLoginTaken()
 	}
 	if err := setTaxIDs(tx, ID(row.ID), trimmed(a.TaxIDs)); err != nil {
-		return err
+		return "", err
 	}
 	if err := noteTerms(tx, ID(row.ID)); err != nil {
-		return err
+		return "", err
 	}
 	if err := tx.Insert(&user); err != nil {
-		return err
+		return "", err
 	}
 	if err := openContract(tx, s, row, a); err != nil {
-		return err
+		return "", err
 	}
 	s.Holder.ID = row.ID // the event belongs to the new partner, not to its parent
 	kind := "partner.created"
@@ -115,10 +121,10 @@ func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreeme
 		kind = "partner.invited"
 	}
 	event, err := s.record(tx, kind, row.ID, nil)
-	if err == nil && mode == modeInvite {
-		err = s.deliver(tx, event, "welcome", row.Email)
+	if err != nil || mode != modeInvite {
+		return "", err
 	}
-	return err
+	return s.issue(tx, invitesPartner, templateWelcome, UserID(user.ID), event)
 }
 
 // errLoginTaken is the one fault that only the database can find.

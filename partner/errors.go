@@ -40,6 +40,8 @@ var (
 	ErrNoRegion            = fail.New(fail.Invalid, "no region serves this country")                    // ErrInvalid
 	ErrEmailInOtherPartner = fail.New(fail.Exists, "a user of another partner has this e-mail address") // ErrExists
 	ErrPrimaryContact      = fail.New(fail.Refused, "is the primary contact of its partner")            // ErrRefused
+	ErrTokenUsed           = fail.New(fail.Refused, "the token has been used")                          // ErrRefused
+	ErrTokenExpired        = fail.New(fail.Refused, "the token has run out, or there is a newer one")   // ErrRefused
 	ErrIdempotencyMismatch = fail.New(fail.Exists, "the key was used with other content")               // ErrExists
 
 	// ErrOutcomeUnknown says that the answer to a commit was lost: repeat the call with the same key. It matches ErrUnavailable.

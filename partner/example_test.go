@@ -225,7 +225,7 @@ func ExampleAccounts_Close() {
 		fmt.Println(blocked.Reasons)
 	}
 	vendor := partner.AsVendor(context.Background(), "ops@vendor.example")
-	page, err := reg.Activity.Deliveries(vendor, partner.PageRequest{})
+	page, err := reg.Activity.Deliveries(vendor, "", partner.PageRequest{})
 	check(err)
 	fmt.Println(len(page.Items), "messages wait")
 	// Output:

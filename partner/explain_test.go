@@ -39,6 +39,14 @@ func userOf(org string) partner.UserID { return partner.UserID("usr_of_" + org) 
 
 func second[T any](_ T, err error) error { return err }
 
+// unless forgives a call what comes behind the decision.
+func unless(err, want error) error {
+	if errors.Is(err, want) {
+		return nil
+	}
+	return err
+}
+
 var askedActions = map[string]asked{
 	"partner.create": {"partner?", func(x *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Partners.Create(ctx, x.prepared[target]))
@@ -74,6 +82,17 @@ var askedActions = map[string]asked{
 	}},
 	"user.add": {"partner", func(x *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Users.Add(ctx, partner.ID(target), x.users[target]))
+	}},
+	"user.invite": {"partner", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		u := x.users[target]
+		u.Login, u.Password, u.Key = "", "", ""
+		return second(r.reg.Users.Add(ctx, partner.ID(target), u))
+	}},
+	"user.reinvite": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return unless(second(r.reg.Access.Reinvite(ctx, userOf(target))), partner.ErrBadTransition) // he has accepted long ago
+	}},
+	"user.reset": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Users.ResetPassword(ctx, userOf(target)))
 	}},
 	"user.edit": {"partner", func(x *explaining, r rooms, ctx context.Context, target string) error {
 		version := x.version("prm_users", string(userOf(target)))
@@ -128,7 +147,10 @@ var askedActions = map[string]asked{
 		return second(r.reg.Activity.List(ctx, f, partner.PageRequest{}))
 	}},
 	"activity.deliveries": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
-		return second(r.reg.Activity.Deliveries(ctx, partner.PageRequest{}))
+		return second(r.reg.Activity.Deliveries(ctx, "", partner.PageRequest{}))
+	}},
+	"activity.retry": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
+		return unless(r.reg.Activity.Retry(ctx, "dlv_nobody"), partner.ErrNotFound)
 	}},
 	"license.define": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
 		return r.seats.Define(ctx, license.Type{SKU: "desk", Name: "Desk"})

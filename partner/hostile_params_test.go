@@ -98,7 +98,7 @@ func (w *world) optionalParameters(me context.Context) []parameter {
 		{"Partners.List.After", false, func(s string) error { return errOf(w.reg.Partners.List(me, partner.PartnerFilter{}, after(s))) }},
 		{"Accounts.List.After", false, func(s string) error { return errOf(w.reg.Accounts.List(me, partner.AccountFilter{}, after(s))) }},
 		{"Activity.List.After", false, func(s string) error { return errOf(w.reg.Activity.List(me, partner.EventFilter{}, after(s))) }},
-		{"Deliveries.After", false, func(s string) error { return errOf(w.reg.Activity.Deliveries(w.vendor, after(s))) }},
+		{"Deliveries.After", false, func(s string) error { return errOf(w.reg.Activity.Deliveries(w.vendor, "", after(s))) }},
 		{"Retire", true, func(s string) error { return w.seats.Retire(w.vendor, s) }},
 	}
 }
@@ -141,7 +141,7 @@ func (w *world) textParameters(p partner.Partner, me context.Context, a partner.
 			return errOf(w.reg.Activity.List(w.vendor, partner.EventFilter{Kinds: []string{s}}, partner.PageRequest{Limit: 1}))
 		}},
 		{"Deliveries.after", false, func(s string) error {
-			return errOf(w.reg.Activity.Deliveries(w.vendor, partner.PageRequest{After: s}))
+			return errOf(w.reg.Activity.Deliveries(w.vendor, "", partner.PageRequest{After: s}))
 		}},
 		{"Access.Explain.action", true, func(s string) error { return errOf(w.reg.Access.Explain(w.vendor, s, "")) }},
 		{"Access.Explain.target", false, func(s string) error { return errOf(w.reg.Access.Explain(w.vendor, "project.read", s)) }},

@@ -72,24 +72,9 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 		if err := g.forgive(tx); err != nil {
 			return err
 		}
-		row, err := d.insertSession(tx, identity, token, renewed != "")
-		if err != nil {
-			return err
-		}
-		f, err := d.reg.readFacts(tx, actor{token: row.TokenHash}, Ask{}, holding)
-		if err != nil {
-			return err
-		}
-		st := &Standing{facts: &f, reg: d.reg}
-		if barred = st.barred(); barred != nil {
-			_, err := tx.Exec(decided, "DELETE FROM prm_sessions WHERE id = ?", row.ID)
-			return err
-		}
-		if err := remember(tx, identity.ID, source, renewed); err != nil {
-			return err
-		}
-		s = st.session(token)
-		return st.Record(tx, "session.opened", row.ID)
+		var err error
+		s, barred, err = d.begin(tx, identity, token, source, renewed)
+		return err
 	})
 	if err == nil {
 		err = barred
@@ -98,6 +83,27 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 		return Session{}, err
 	}
 	return s, nil
+}
+
+// begin writes the session and reads it as every later call will; barred is why there is none.
+func (d *Access) begin(tx *store.Tx, identity identityRow, token, source, renewed string) (s Session, barred, err error) {
+	row, err := d.insertSession(tx, identity, token, renewed != "")
+	if err != nil {
+		return s, nil, err
+	}
+	f, err := d.reg.readFacts(tx, actor{token: row.TokenHash}, Ask{}, holding)
+	if err != nil {
+		return s, nil, err
+	}
+	st := &Standing{facts: &f, reg: d.reg}
+	if barred = st.barred(); barred != nil {
+		_, err := tx.Exec(decided, "DELETE FROM prm_sessions WHERE id = ?", row.ID)
+		return s, barred, err
+	}
+	if err := remember(tx, identity.ID, source, renewed); err != nil {
+		return s, nil, err
+	}
+	return st.session(token), nil, st.Record(tx, "session.opened", row.ID)
 }
 
 // insertSession writes the session with the epochs it is born in. The rows they come from are shared, so that a block or a password

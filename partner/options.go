@@ -35,6 +35,16 @@ type Options struct {
 	WeakPassword func(policy string, password Secret, about []string) (why string)
 	// Hasher keeps passwords. Defaults to argon2id with 46 MiB and one pass.
 	Hasher PasswordHasher
+	// Notifier delivers mail. Defaults to none: deliveries wait in the database.
+	Notifier Notifier
+	// Sealer seals what deliveries say while they wait, tokens above all, and passwords that may be shown. Defaults to none: deliveries lie open in
+	// the database until they are sent, and no password can be shown.
+	Sealer Sealer
+	// DeliverTokens has tokens in the results of the calls that make them, for a host that brings them to people by ways of its own, instead of
+	// in deliveries. Defaults to false.
+	DeliverTokens bool
+	// InvitationLife is how long an invitation can be accepted. Defaults to 14 days.
+	InvitationLife time.Duration
 	// Requirements adds faults to an agreement about to be created, for fields the host wants filled. Defaults to none.
 	Requirements func(Agreement) []FieldError
 	// MaxDepth bounds the tree of partners; a root is at depth 1. Defaults to 12, at most 32.
@@ -85,6 +95,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Session.Absolute == 0 {
 		c.Session.Absolute = 30 * 24 * time.Hour
 	}
+	if c.InvitationLife == 0 {
+		c.InvitationLife = 14 * 24 * time.Hour
+	}
 	if c.CallbackTime == 0 {
 		c.CallbackTime = 5 * time.Second
 	}
@@ -95,6 +108,8 @@ func (o *Options) withDefaults() (Options, error) {
 		return c, fail.New(fail.Invalid, "Options.TaxIDCheck must be off, warn or strict")
 	case c.Session.Idle < 0 || c.Session.Absolute < 0:
 		return c, fail.New(fail.Invalid, "Options.Session limits must be positive")
+	case c.InvitationLife < 0:
+		return c, fail.New(fail.Invalid, "Options.InvitationLife must be positive")
 	case c.CallbackTime < 0 || c.ConnectionWait < 0:
 		return c, fail.New(fail.Invalid, "Options.CallbackTime and ConnectionWait must be positive")
 	}

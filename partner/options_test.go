@@ -93,13 +93,13 @@ func TestPIL02_InviteTakesNoPasswordAndWritesToTheInvitee(t *testing.T) {
 		a.Password = ""
 		p, err := w.reg.Partners.Invite(w.vendor, a)
 		w.must(err)
-		page, err := w.reg.Activity.Deliveries(w.vendor, partner.PageRequest{})
+		page, err := w.reg.Activity.Deliveries(w.vendor, "", partner.PageRequest{})
 		w.must(err)
 		if len(page.Items) != 1 || page.Items[0].Template != "welcome" || page.Items[0].To != a.Email || page.Items[0].Partner != p.ID {
 			w.t.Errorf("the deliveries are %+v", page.Items)
 		}
 		_, me := w.partner("acme")
-		_, err = w.reg.Activity.Deliveries(me, partner.PageRequest{})
+		_, err = w.reg.Activity.Deliveries(me, "", partner.PageRequest{})
 		wants(w.t, "deliveries for a partner", err, partner.ErrForbidden)
 	})
 }

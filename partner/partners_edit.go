@@ -179,7 +179,7 @@ func (s *Standing) followEmail(tx *store.Tx, id ID, was, is string) error {
 		if err := s.mayAskForNames(tx); err != nil {
 			return err
 		}
-		if err := s.noteAddress(tx, &c, contact[0], is); err != nil {
+		if err := s.noteAddress(tx, &c, contact[0], is, false); err != nil {
 			return err
 		}
 		if err := c.err(); err != nil {

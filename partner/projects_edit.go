@@ -106,7 +106,7 @@ func (s *Standing) editProject(tx *store.Tx, id AccountID, version int64, before
 	}
 	event, err := s.record(tx, "project.edited", string(id), changed)
 	if err == nil && emailKey(before.Email) != emailKey(ready.email) {
-		err = s.deliver(tx, event, "project_email_changed", before.Email)
+		err = s.deliver(tx, event, letter{template: templateProjectEmail, To: before.Email, Locale: p.Locale, Data: map[string]string{wordProject: p.Name}})
 	}
 	return err
 }

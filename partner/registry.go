@@ -2,7 +2,9 @@ package partner
 
 import (
 	"context"
+	"sync/atomic"
 
+	"github.com/partnerkit/partnerkit/internal/outbox"
 	"github.com/partnerkit/partnerkit/internal/store"
 	"gorm.io/gorm"
 )
@@ -33,7 +35,7 @@ func SchemaStatus(ctx context.Context, db *gorm.DB) (s Schema, err error) {
 
 // Open returns the floor that every other room stands on. It checks the schema, the database's settings and opts (nil is fine), and
 // starts nothing. db is what gorm.Open returned; the SDK works on a handle of its own over the same *sql.DB and leaves the host's
-// settings, callbacks and pool as they are. ErrRefused if the schema is older than this build ([Migrate]) or too new for it.
+// settings, callbacks and pool as they are. Without a Notifier it says in the log what will wait. ErrRefused if the schema is older than this build ([Migrate]) or too new for it.
 func Open(ctx context.Context, db *gorm.DB, opts *Options) (reg *Registry, err error) {
 	defer wrap(&err, "open")
 	o, err := opts.withDefaults()
@@ -44,7 +46,15 @@ func Open(ctx context.Context, db *gorm.DB, opts *Options) (reg *Registry, err e
 	if err != nil {
 		return nil, err
 	}
-	return newRegistry(handle, &shared{opts: o, hashes: make(chan struct{}, hashesAtOnce)}), nil
+	seal, err := newSealing(o.Sealer, keySource(handle))
+	if err != nil {
+		return nil, err
+	}
+	reg = newRegistry(handle, &shared{opts: o, hashes: make(chan struct{}, hashesAtOnce), sealing: seal, wake: make(chan struct{}, 1)})
+	if o.Notifier != nil {
+		reg.queue = outbox.New(handle, o.Logger, reg.notify)
+	}
+	return reg, reg.sayWhatWaits(ctx)
 }
 
 // Registry is the floor. It and its desks are safe for concurrent use; one made by [Registry.In] is for the goroutine of its
@@ -66,6 +76,11 @@ type shared struct {
 	hashes chan struct{} // a place for each hash that may be computed at once
 	dummy  dummyHash
 	known  known
+
+	sealing *sealing      // nil if the host gave no sealer
+	queue   *outbox.Queue // nil if it gave no notifier
+	wake    chan struct{}
+	swept   atomic.Int64 // when this process swept last
 }
 
 func newRegistry(db *store.DB, s *shared) *Registry {

@@ -17,7 +17,7 @@ const (
 	sourcesTable    = "prm_known_sources"
 	contractsTable  = "prm_contracts"
 	eventsTable     = "prm_events"
-	deliveriesTable = "prm_deliveries"
+	tokensTable     = "prm_tokens"
 	keysTable       = "prm_keys"
 )
 
@@ -87,6 +87,7 @@ type userRow struct {
 	Phone      string
 	Locale     string
 	Disabled   bool
+	Invited    bool // and has not accepted yet
 	EndedAt    store.Micros
 	Version    int64
 	CreatedAt  store.Micros `gorm:"autoCreateTime:false"`
@@ -184,22 +185,6 @@ type eventRow struct {
 }
 
 func (eventRow) TableName() string { return eventsTable }
-
-type deliveryRow struct {
-	ID        string
-	EventID   string
-	PartnerID string
-	AccountID *string
-	Template  string
-	Address   string
-	Region    string
-	State     string
-	Attempt   int
-	NextAt    store.Micros
-	CreatedAt store.Micros `gorm:"autoCreateTime:false"`
-}
-
-func (deliveryRow) TableName() string { return deliveriesTable }
 
 type keyRow struct {
 	PartnerID string

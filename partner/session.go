@@ -235,5 +235,8 @@ func (s *Standing) changePassword(tx *store.Tx, identity identityRow, hash strin
 	if err := g.forgive(tx); err != nil {
 		return err
 	}
+	if err := voidTokens(tx, UserID(s.User.ID), resetsPassword); err != nil {
+		return err
+	}
 	return s.Record(tx, "password.changed", s.Actor(), "password")
 }

@@ -204,7 +204,7 @@ func TestCLW15_DelegatedScope(t *testing.T) {
 		_, create := w.reg.Partners.Create(as, agreement("four"))
 		_, invite := w.reg.Partners.Invite(as, partner.Agreement{Name: "Five", Login: "five", Email: "five@partner.example", Currency: "EUR"})
 		_, partners := w.reg.Partners.List(as, partner.PartnerFilter{}, partner.PageRequest{})
-		_, deliveries := w.reg.Activity.Deliveries(as, partner.PageRequest{})
+		_, deliveries := w.reg.Activity.Deliveries(as, "", partner.PageRequest{})
 		_, verify := w.seats.Verify(as)
 		_, trace := w.seats.Trace(as, 1)
 		_, giveBack := w.seats.Return(as, "seat", 1)

@@ -16,11 +16,11 @@ import (
 // ([Vendor]) among them.
 type Users struct{ reg *Registry }
 
-// NewUser is what Add needs: Email, Name, Role, Login and Password.
+// NewUser is what Add needs: Email, Name and Role; Login as well with a Password.
 type NewUser struct {
-	Email  string // nobody has proved that it is the user's
+	Email  string // the user's for certain once he has accepted an invitation sent to it
 	Name   string
-	Login  string // unique over all log-ins of the installation, never changes
+	Login  string // unique over all log-ins of the installation, never changes. Defaults to the address for one who is invited.
 	Phone  string // kept as E.164
 	Locale string // BCP 47
 
@@ -28,7 +28,7 @@ type NewUser struct {
 	Rights []Right // of a member; of an admin the flags, which only the vendor gives
 	Scope  Scope   // of a member
 
-	Password Secret // under the organisation's policy
+	Password Secret // under the organisation's policy; empty: he is invited, and chooses it himself
 
 	// Key makes Add idempotent: the same key and content returns the first result. The password is not compared. Without one, a key is made;
 	// what Add returns carries it.
@@ -42,12 +42,15 @@ type User struct {
 	ID      UserID
 	Partner ID
 	Active  bool // neither disabled nor gone
+	Invited bool // and has not accepted yet: nobody can log in as him
 	Contact bool // the organisation's primary contact
 	Version int64
 	Created time.Time
 	NewUser // as it stands; Password is always empty, Key too but in what Add returns
 	// Replayed tells that Add saw the key before: this is whom it added then, as he stands now.
 	Replayed bool
+	// Token is the invitation's, only in what Add returns, and only with Options.DeliverTokens.
+	Token Secret
 
 	left bool
 }
@@ -61,16 +64,19 @@ type preparedUser struct {
 	phone        string
 }
 
-// Add adds a user to a partner, or to the vendor, with a password. *[ValidationError] with every failing field: "taken" for the log-in name or
-// an e-mail address that another user has; for the vendor, if that one is of another partner, [ErrEmailInOtherPartner]. [ErrForbidden] for a
-// right that the caller cannot give: nobody gives one that he lacks. *[BlockedError] and [ErrPending] for an organisation in which nobody can
-// begin. The password is for an admin of the organisation itself to give, or for the vendor. Not inside a host transaction above READ
-// COMMITTED, which would not see whose an address has become.
+// Add adds a user to a partner, or to the vendor. Without a password he is invited: he is sent a token, and can log in once he has chosen a
+// password with it ([Access.Accept]); it runs out with Options.InvitationLife, and [Access.Reinvite] sends another. A password is for an admin of
+// the organisation itself to give, or for the vendor.
+//
+// *[ValidationError] with every failing field: "taken" for the log-in name, or for an e-mail address that another user has; for the vendor, if that
+// one is of another partner, [ErrEmailInOtherPartner]. A partner's invitation tells nothing of other partners: whose the address is, is seen when
+// it is accepted. [ErrForbidden] for a right that the caller cannot give: nobody gives one that he lacks. *[BlockedError] and [ErrPending] for an
+// organisation in which nobody can begin. Not inside a host transaction above READ COMMITTED, which would not see whose an address has become.
 func (d *Users) Add(ctx context.Context, org ID, u NewUser) (user User, err error) {
 	defer wrap(&err, "add user")
-	ask := Ask{Action: "user.add", Target: string(org), Changes: true, Keyed: u.Key != ""}
+	ask := Ask{Action: u.action(), Target: string(org), Changes: true, Keyed: u.Key != ""}
 	hash := userDigest(u, false)
-	found, err := d.reg.repeated(ctx, ask, ask.Action, u.Key, hash, func(tx *store.Tx, s *Standing, id string) error {
+	found, err := d.reg.repeated(ctx, ask, "user.add", u.Key, hash, func(tx *store.Tx, s *Standing, id string) error {
 		user, err = s.anyUser(tx, UserID(id))
 		user.Key, user.Replayed = u.Key, true
 		return err
@@ -83,17 +89,20 @@ func (d *Users) Add(ctx context.Context, org ID, u NewUser) (user User, err erro
 	}
 	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		fresh, key := tx.NewID("usr"), u.Key
-		id, replayed, err := once(tx, s.Of(), ask.Action, &key, hash, fresh, func() error {
+		var token Secret
+		id, replayed, err := once(tx, s.Of(), "user.add", &key, hash, fresh, func() error {
 			if err := s.Refusal(); err != nil {
 				return err
 			}
-			return s.insertUser(tx, UserID(fresh), u)
+			var err error
+			token, err = s.insertUser(tx, UserID(fresh), u)
+			return err
 		})
 		if err != nil {
 			return err
 		}
 		user, err = s.anyUser(tx, UserID(id))
-		user.Key, user.Replayed = key, replayed
+		user.Key, user.Replayed, user.Token = key, replayed, token
 		return err
 	})
 	if err != nil {
@@ -102,8 +111,17 @@ func (d *Users) Add(ctx context.Context, org ID, u NewUser) (user User, err erro
 	return user, nil
 }
 
+// action is what adding the user is: nobody chooses a password from above, but he may invite.
+func (u NewUser) action() string {
+	if u.Password == "" {
+		return "user.invite"
+	}
+	return "user.add"
+}
+
 // Prepare does what Add must do outside a transaction: host callbacks and hashing. It returns the user to pass to Add on the Registry that In
-// gives; changing it afterwards makes that call refuse. It is for those who may add the user.
+// gives; changing it afterwards makes that call refuse. It is for those who may add the user. One who is invited needs it only for a phone number that
+// Options.Phones reads.
 func (d *Users) Prepare(ctx context.Context, org ID, u NewUser) (prepared NewUser, err error) {
 	defer wrap(&err, "prepare user")
 	if store.Joined(d.reg.db) {
@@ -126,7 +144,7 @@ func (d *Users) withMore(ctx context.Context, ask Ask, err error, u NewUser) err
 		u.Scope = Scope{}
 	}
 	denied := d.reg.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		if err := s.noteAddress(tx, &c, "", strings.TrimSpace(u.Email)); err != nil && !errors.Is(err, ErrEmailInOtherPartner) {
+		if err := s.noteAddress(tx, &c, "", strings.TrimSpace(u.Email), u.Password == ""); err != nil && !errors.Is(err, ErrEmailInOtherPartner) {
 			return err
 		}
 		return s.noteScope(tx, &c, u.Scope, Scope{})
@@ -144,7 +162,7 @@ func (r *Registry) readyUser(ctx context.Context, org ID, u NewUser) (NewUser, e
 			return u, errUnprepared
 		}
 		return u, nil
-	case store.Joined(r.db):
+	case store.Joined(r.db) && (u.Password != "" || u.Phone != "" && r.opts.Phones != nil):
 		return u, errUnprepared
 	}
 	return r.prepareUser(ctx, org, u)
@@ -152,21 +170,31 @@ func (r *Registry) readyUser(ctx context.Context, org ID, u NewUser) (NewUser, e
 
 func (r *Registry) prepareUser(ctx context.Context, org ID, u NewUser) (NewUser, error) {
 	u.prepared = nil
-	rules, err := r.rulesFor(ctx, Ask{Action: "user.add", Target: string(org), Keyed: u.Key != ""}, u.Name, u.Login, u.Email)
+	rules, err := r.rulesFor(ctx, Ask{Action: u.action(), Target: string(org), Keyed: u.Key != ""}, u.Name, u.Login, u.Email)
 	if err != nil {
 		return u, err
 	}
 	ready := preparedUser{of: org}
 	c := r.opts.checkUser(u, org, true, &ready)
-	c.login("login", u.Login, "")
-	c.key("key", u.Key)
-	if u.Password == "" {
-		c.add("password", "required", "must not be empty", nil)
-	} else {
+	switch {
+	case u.Password != "":
+		c.login("login", u.Login, "")
 		c.password("password", u.Password, rules)
+	case u.Login != "":
+		c.login("login", u.Login, ready.email)
+	case ready.email != "":
+		if c.login("login", ready.email, ready.email); len(c.fields) > 0 {
+			c.add("login", "required", "must be given: the address cannot be one", nil)
+		}
 	}
+	c.key("key", u.Key)
 	if err := c.err(); err != nil {
 		return u, err
+	}
+	if u.Password == "" {
+		ready.digest = userDigest(u, true)
+		u.prepared = &ready
+		return u, nil
 	}
 	if ready.passwordHash, err = r.hash(ctx, u.Password); err != nil {
 		return u, err
@@ -230,6 +258,9 @@ func userDigest(u NewUser, withPassword bool) string {
 	c.add("role", string(u.Role))
 	c.number("rights", int64(rightsOf(u.Rights...)))
 	c.add("scope", scopeText(u.Scope))
+	if u.Password == "" {
+		c.add("invited", "true")
+	}
 	if withPassword {
 		c.add("password", digest(string(u.Password)))
 		c.add("key", u.Key)
@@ -237,102 +268,59 @@ func userDigest(u NewUser, withPassword bool) string {
 	return c.digest()
 }
 
-// insertUser writes the rows of a new user.
-func (s *Standing) insertUser(tx *store.Tx, id UserID, u NewUser) error {
+// insertUser writes the rows of a new user; token is an invitation's, if the host delivers tokens.
+func (s *Standing) insertUser(tx *store.Tx, id UserID, u NewUser) (token Secret, err error) {
 	if tx.Frozen() {
-		return errFrozen
+		return "", errFrozen
 	}
 	if err := s.mayGive(u.Role, 0, rightsOf(u.Rights...)); err != nil {
-		return err
+		return "", err
 	}
+	invited := u.Password == ""
+	login := u.Login
+	if login == "" {
+		login = u.prepared.email
+	}
+	// An address is the log-in name of whoever proves it first.
+	reserved := !invited || loginKey(login) != emailKey(u.prepared.email)
 	var c checks
-	if err := s.noteTaken(tx, &c, u.Login, ""); err != nil {
-		return err
+	if reserved {
+		if err := s.noteTaken(tx, &c, login, ""); err != nil {
+			return "", err
+		}
 	}
-	if err := s.noteAddress(tx, &c, "", u.prepared.email); err != nil {
-		return err
+	if err := s.noteAddress(tx, &c, "", u.prepared.email, invited); err != nil {
+		return "", err
 	}
 	if err := s.noteScope(tx, &c, u.Scope, Scope{}); err != nil {
-		return err
+		return "", err
 	}
 	if err := c.err(); err != nil {
-		return err
+		return "", err
 	}
-	key := loginKey(u.Login)
-	identity := identityRow{ID: tx.NewID("idn"), Kind: "human", Login: u.Login, LoginKey: &key, Email: u.prepared.email, EmailKey: emailKey(u.prepared.email),
+	identity := identityRow{ID: tx.NewID("idn"), Kind: "human", Login: login, Email: u.prepared.email, EmailKey: emailKey(u.prepared.email),
 		PasswordHash: u.prepared.passwordHash, Version: 1, CreatedAt: tx.Now()}
+	if key := loginKey(login); reserved {
+		identity.LoginKey = &key
+	}
 	if fresh, err := tx.InsertNew(&identity); err != nil {
-		return err
+		return "", err
 	} else if !fresh {
-		return errLoginTaken()
+		return "", errLoginTaken()
 	}
 	row := userRow{ID: string(id), IdentityID: identity.ID, PartnerID: string(s.Of()), Name: u.Name, Role: string(u.Role), Rights: rightsOf(u.Rights...),
-		Scope: scopeText(u.Scope), Phone: u.prepared.phone, Locale: u.Locale, Version: 1, CreatedAt: tx.Now()}
+		Scope: scopeText(u.Scope), Phone: u.prepared.phone, Locale: u.Locale, Invited: invited, Version: 1, CreatedAt: tx.Now()}
 	if err := tx.Insert(&row); err != nil {
-		return err
+		return "", err
 	}
-	return s.Record(tx, "user.added", string(id))
-}
-
-// mayGive refuses rights that the caller cannot give to a user of that role, who has some already: a partner's admin gives no flag that he
-// lacks, and none to an admin.
-func (s *Standing) mayGive(role Role, had, given rights) error {
-	flags := given &^ had & rightFlags
-	if flags == 0 || s.IsVendor() {
-		return nil
+	if !invited {
+		return "", s.Record(tx, "user.added", string(id))
 	}
-	if role == Admin || flags&^s.User.Rights != 0 {
-		return errNotToGive
-	}
-	return nil
-}
-
-var errNotToGive = fmt.Errorf("%w: nobody gives a right that he lacks, and the vendor alone gives flags to admins", errNotAllowed)
-
-// noteAddress adds the fault of an address that another user has, who may be of another partner (LIM-22). Callers with one address are one
-// after the other here.
-func (s *Standing) noteAddress(tx *store.Tx, c *checks, self UserID, email string) error {
-	if email == "" {
-		return nil
-	}
-	if tx.Postgres() {
-		if _, err := tx.Exec(deciding, "SELECT pg_advisory_xact_lock(hashtextextended('email/' || CAST(? AS TEXT), ?))", emailKey(email), gateSeed); err != nil {
-			return err
-		}
-	}
-	var places []struct{ ID, PartnerID string }
-	err := tx.Query(deciding, &places, `SELECT u.id, u.partner_id FROM prm_identities i JOIN prm_users u ON u.identity_id = i.id
-		WHERE i.email_key = ? AND u.ended_at = 0 AND u.id <> ?`, emailKey(email), self)
+	event, err := s.record(tx, "user.invited", string(id), nil)
 	if err != nil {
-		return err
+		return "", err
 	}
-	for _, p := range places {
-		if s.IsVendor() && p.PartnerID != string(s.Of()) {
-			return ErrEmailInOtherPartner
-		}
-	}
-	if len(places) > 0 {
-		c.add("email", "taken", "another user has it", nil)
-	}
-	return nil
-}
-
-// noteScope adds the faults of accounts that a scope did not have before.
-func (s *Standing) noteScope(tx *store.Tx, c *checks, scope, before Scope) error {
-	var found []string
-	plain := slices.DeleteFunc(slices.Clone(scope.Accounts), func(id AccountID) bool { return !store.Plain(string(id)) })
-	if len(plain) > 0 {
-		q := tx.From(store.OfPartner(string(s.Of())), accountsTable).Where("id IN ? AND state <> 'deleted'", plain).Select("id")
-		if err := tx.Find(q, &found); err != nil {
-			return err
-		}
-	}
-	for i, id := range scope.Accounts {
-		if !slices.Contains(found, string(id)) && !slices.Contains(before.Accounts, id) {
-			c.add(fmt.Sprintf("scope.accounts[%d]", i), "unknown_code", "is no account of the organisation", ErrUnknownCode)
-		}
-	}
-	return nil
+	return s.issue(tx, invitesUser, templateWelcome, id, event)
 }
 
 // Get returns one user: of an organisation that the caller sees to, or himself.
@@ -433,7 +421,7 @@ func (s *Standing) fillUsers(tx *store.Tx, rows []userRow) (map[string]User, err
 	}
 	list := make(map[string]User, len(rows))
 	for _, r := range rows {
-		list[r.ID] = User{ID: UserID(r.ID), Partner: ID(r.PartnerID), Active: !r.Disabled && r.EndedAt == 0, left: r.EndedAt != 0, Version: r.Version, Created: r.CreatedAt.Time(),
+		list[r.ID] = User{ID: UserID(r.ID), Partner: ID(r.PartnerID), Active: !r.Disabled && r.EndedAt == 0, Invited: r.Invited && r.EndedAt == 0, left: r.EndedAt != 0, Version: r.Version, Created: r.CreatedAt.Time(),
 			NewUser: NewUser{Name: r.Name, Phone: r.Phone, Locale: r.Locale, Role: Role(r.Role), Rights: r.Rights.list(), Scope: scopeOf(r.Scope)}}
 	}
 	for _, m := range more {

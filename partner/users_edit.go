@@ -112,7 +112,7 @@ func (s *Standing) editUser(tx *store.Tx, u User, after NewUser, ready preparedU
 		if err := s.mayAskForNames(tx); err != nil {
 			return err
 		}
-		if err := s.noteAddress(tx, &c, u.ID, ready.email); err != nil {
+		if err := s.noteAddress(tx, &c, u.ID, ready.email, false); err != nil {
 			return err
 		}
 	}
@@ -184,8 +184,11 @@ func (d *Users) Remove(ctx context.Context, id UserID) (err error) {
 		if _, err := tx.Exec(decided, "UPDATE prm_users SET ended_at = ?, version = version + 1 WHERE id = ?", tx.Now(), id); err != nil {
 			return err
 		}
-		_, err := tx.Exec(decided, "UPDATE prm_identities SET login_key = NULL, password_hash = '' WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)", id)
+		_, err := tx.Exec(decided, "UPDATE prm_identities SET login_key = NULL, password_hash = '', email_verified = FALSE WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)", id)
 		if err != nil {
+			return err
+		}
+		if err := voidTokens(tx, id, ""); err != nil {
 			return err
 		}
 		if err := endSessions(tx, id); err != nil {

@@ -13,9 +13,10 @@ import (
 // in; see [Registry.Write].
 type Standing struct {
 	*facts
-	reg      *Registry
-	state    error
-	recorded bool // something was written down
+	reg       *Registry
+	state     error
+	recorded  bool // something was written down
+	delivered bool // a letter was put on its way
 }
 
 // Ask names what is to be decided: an action of the matrix, and the id it is done to, empty if none. It is for the sibling rooms; see
@@ -43,6 +44,7 @@ type Ask struct {
 // alone can work with a store.Tx.
 func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Standing) error) error {
 	var g *gathering
+	var s *Standing
 	err := store.InTx(ctx, r.db, func(tx *store.Tx) error {
 		if ask.tree != "" {
 			// Decided on before the tree is locked, for nobody else should be able to stop its writers; and then again.
@@ -60,7 +62,6 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 				return err
 			}
 		}
-		var s *Standing
 		var err error
 		if g = nil; ask.plain() {
 			g, s, err = r.enterOne(tx, ask)
@@ -79,6 +80,9 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 	})
 	if err == nil && g != nil {
 		g.learn()
+	}
+	if err == nil && s.delivered && !store.Joined(r.db) {
+		r.Wake()
 	}
 	return err
 }
@@ -360,12 +364,3 @@ func (s *Standing) event(tx *store.Tx, kind, target string) eventRow {
 
 // Scope is whose rows the actor may read, for lists; wide says that organisations below count too.
 func (s *Standing) Scope(wide bool) store.Scope { return s.scope(wide) }
-
-// deliver puts a message about event on its way to an address. What is said is the template's; the row holds where it goes, and the
-// region that work about a project belongs to.
-func (s *Standing) deliver(tx *store.Tx, e eventRow, template, address string) error {
-	return tx.Insert(&deliveryRow{
-		ID: tx.NewID("dlv"), EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: template, Address: address, Region: s.Account.Region,
-		State: "ready", NextAt: tx.Now(), CreatedAt: tx.Now(),
-	})
-}

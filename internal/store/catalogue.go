@@ -61,7 +61,7 @@ var tables = []Table{
 	{
 		Name:     "prm_users",
 		Partner:  "partner_id",
-		Columns:  []string{"id", "identity_id", "role", "disabled", "version", "created_at", "rights", "scope", "locale", "ended_at"},
+		Columns:  []string{"id", "identity_id", "role", "disabled", "version", "created_at", "rights", "scope", "locale", "ended_at", "invited"},
 		Personal: []string{"name", "phone"},
 		Keeps:    "the id: the audit names it",
 	},
@@ -112,9 +112,17 @@ var tables = []Table{
 		Name:     "prm_deliveries",
 		Partner:  "partner_id",
 		Account:  "account_id",
-		Columns:  []string{"id", "event_id", "template", "region", "state", "attempt", "next_at", "created_at"},
-		Personal: []string{"address"},
+		Columns:  []string{"id", "event_id", "template", "region", "state", "attempt", "failures", "next_at", "owner", "last_error", "created_at", "done_at"},
+		Personal: []string{"payload"},
 		Keeps:    "nothing: finished rows are purged, an erased account's go at once",
+	},
+	{
+		Name:     "prm_tokens",
+		Partner:  "partner_id",
+		Columns:  []string{"id", "purpose", "user_id", "inviter", "state", "created_at", "expires_at", "ended_at"},
+		Personal: []string{"email_key"},
+		Secret:   []string{"token_hash"},
+		Keeps:    "nothing: it goes with its user",
 	},
 	{
 		Name:     "prm_keys",

@@ -234,12 +234,13 @@ func (h *handle) use() (leave func(), err error) {
 	h.inUse.RLock()
 	if h.closed {
 		h.inUse.RUnlock()
-		return nil, errClosed
+		return nil, ErrClosed
 	}
 	return h.inUse.RUnlock, nil
 }
 
-var errClosed = fail.New(fail.Unavailable, "the registry is closed")
+// ErrClosed is what calls after Close answer.
+var ErrClosed = fail.New(fail.Unavailable, "the registry is closed")
 
 // Close waits for calls in flight and refuses later ones. A handle inside a host's transaction is not closed by it.
 func Close(d *DB) {

@@ -1,5 +1,5 @@
 -- What an agreement says beside money: tax ids, VAT, codes of the host's reference data, the password policy; and what it said before. What
--- a user may do, and with which accounts.
+-- a user may do, and with which accounts. How mail is delivered, and what the tokens in it are for.
 -- compatible_from: 3
 
 ALTER TABLE prm_partners ADD COLUMN region            TEXT NOT NULL DEFAULT '';
@@ -37,3 +37,38 @@ ALTER TABLE prm_users ADD COLUMN phone    TEXT NOT NULL DEFAULT '';
 ALTER TABLE prm_users ADD COLUMN locale   TEXT NOT NULL DEFAULT '';
 ALTER TABLE prm_users ADD COLUMN ended_at BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX prm_users_by_partner ON prm_users (partner_id, created_at, id);
+
+-- A delivery says what is its receiver's alone to know in payload, sealed if the host gave a sealer; it is wiped when the delivery is done.
+ALTER TABLE prm_deliveries ADD COLUMN payload TEXT NOT NULL DEFAULT '';
+ALTER TABLE prm_deliveries ADD COLUMN failures BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE prm_deliveries ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE prm_deliveries ADD COLUMN last_error TEXT NOT NULL DEFAULT '';
+ALTER TABLE prm_deliveries ADD COLUMN done_at BIGINT NOT NULL DEFAULT 0;
+UPDATE prm_deliveries SET payload = json_object('to', address);
+ALTER TABLE prm_deliveries DROP COLUMN address;
+DROP INDEX prm_deliveries_due;
+CREATE INDEX prm_deliveries_due ON prm_deliveries (next_at, id) WHERE state IN ('ready', 'leased');
+CREATE INDEX prm_deliveries_dead ON prm_deliveries (created_at, id) WHERE state = 'dead';
+CREATE INDEX prm_deliveries_done ON prm_deliveries (done_at) WHERE state = 'done';
+
+-- Single-use tokens: invitations, and new passwords. One of a purpose is open for a user at a time.
+CREATE TABLE prm_tokens (
+  id         TEXT PRIMARY KEY,
+  purpose    TEXT NOT NULL CHECK (purpose IN ('partner', 'user', 'reset')),
+  partner_id TEXT NOT NULL REFERENCES prm_partners (id),
+  user_id    TEXT NOT NULL REFERENCES prm_users (id),
+  email_key  TEXT NOT NULL,
+  inviter    TEXT NOT NULL,
+  token_hash TEXT NOT NULL UNIQUE,
+  state      TEXT NOT NULL CHECK (state IN ('open', 'used', 'void')),
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  ended_at   BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX prm_tokens_open ON prm_tokens (user_id, purpose) WHERE state = 'open';
+CREATE INDEX prm_tokens_due ON prm_tokens (expires_at) WHERE state = 'open';
+
+-- Who was invited has no log-in yet. An address that is proved is one person's.
+ALTER TABLE prm_users ADD COLUMN invited BOOLEAN NOT NULL DEFAULT FALSE;
+UPDATE prm_users SET invited = TRUE WHERE partner_id IN (SELECT id FROM prm_partners WHERE state = 'pending');
+CREATE UNIQUE INDEX prm_identities_proved ON prm_identities (email_key) WHERE email_verified AND email_key <> '';

@@ -1,0 +1,203 @@
+package partner
+
+import (
+	"context"
+
+	"github.com/partnerkit/partnerkit/internal/ledger"
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// Acceptance is what an invitee sends back, and whoever asked for a new password.
+type Acceptance struct {
+	Name     string // of the person, in place of what the inviter wrote; may be empty
+	Password Secret // under the organisation's policy
+}
+
+// Accept redeems the token of an invitation, or of a new password, and opens a session. Whoever holds the token may call it; who acts in ctx does
+// not matter. A partner that was invited becomes active with it. The address that the token was sent to is the user's from then on.
+//
+// *[ValidationError] for the password; [ErrNotFound] for no token of ours, [ErrTokenUsed], [ErrTokenExpired] also for one in whose place there is
+// a newer one. [ErrForbidden] if the inviter may not invite any more, *[BlockedError] and [ErrPending] if the organisation is in no state for it:
+// the token stays good. [ErrEmailInOtherPartner] if the address has meanwhile been proved by a user of another partner. Not inside a host
+// transaction.
+func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Session, err error) {
+	defer wrap(&err, "accept")
+	if store.Joined(d.reg.db) {
+		return s, errInHostTx
+	}
+	var o offer
+	var rules passwordRules
+	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
+		if o, err = readOffer(tx, token, ""); err != nil {
+			return err
+		}
+		name := orElse(a.Name, o.Name)
+		rules, err = d.reg.passwordRules(tx, ID(o.PartnerID), name, o.Login, o.Email)
+		return err
+	})
+	if err != nil {
+		return s, err
+	}
+	var c checks
+	if c.text("name", a.Name, false, maxName); a.Password == "" {
+		c.add("password", "required", "must not be empty", nil)
+	} else {
+		c.password("password", a.Password, rules)
+	}
+	if err := c.err(); err != nil {
+		return s, err
+	}
+	hash, err := d.reg.hash(ctx, a.Password)
+	if err != nil {
+		return s, err
+	}
+	return d.redeem(ctx, o, token, a.Name, hash)
+}
+
+// redeem does in one transaction what the token is for. Everything that its decision rests on is read again.
+func (d *Access) redeem(ctx context.Context, o offer, token Secret, name, hash string) (s Session, err error) {
+	// The organisation's gate is passed alone: nobody works there, or becomes a user of it, meanwhile.
+	ask := Ask{Action: "user.edit", Target: o.PartnerID, Changes: true}
+	if o.Purpose == invitesUser {
+		ask.Action = "user.invite" // which looks at the organisation's state as well
+	}
+	secret := newToken(d.reg.db)
+	err = d.reg.Write(AsVendor(ctx, ledger.System), ask, func(tx *store.Tx, st *Standing) error {
+		o, err := readOffer(tx, token, "UPDATE OF t")
+		if err != nil {
+			return err
+		}
+		st.actor, st.User.ID = actor{}, o.UserID // whose deed it is
+		if o.Purpose == resetsPassword {
+			err = st.takeNewPassword(tx, &o, hash)
+		} else {
+			err = st.join(tx, &o, name, hash)
+		}
+		if err != nil {
+			return err
+		}
+		if err := useToken(tx, &o); err != nil {
+			return err
+		}
+		identity := identityRow{ID: o.IdentityID, Kind: "human", Epoch: o.Epoch + 1}
+		var barred error
+		if s, barred, err = d.begin(tx, identity, secret, "", ""); err == nil {
+			err = barred
+		}
+		return err
+	})
+	if err != nil {
+		return Session{}, err
+	}
+	return s, nil
+}
+
+// useToken ends the token, and what else was sent to the user.
+func useToken(tx *store.Tx, o *offer) error {
+	if _, err := tx.Exec(decided, "UPDATE prm_tokens SET state = 'used', ended_at = ? WHERE id = ?", tx.Now(), o.ID); err != nil {
+		return err
+	}
+	return voidTokens(tx, UserID(o.UserID), "")
+}
+
+func (s *Standing) takeNewPassword(tx *store.Tx, o *offer, hash string) error {
+	_, err := tx.Exec(decided, "UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1 WHERE id = ?", hash, o.IdentityID)
+	if err != nil {
+		return err
+	}
+	return s.Record(tx, "password.reset", o.UserID, "password")
+}
+
+// join makes the invitee a user who can log in.
+func (s *Standing) join(tx *store.Tx, o *offer, name, hash string) error {
+	if err := o.inviterMay(tx); err != nil {
+		return err
+	}
+	if err := s.prove(tx, o, hash); err != nil {
+		return err
+	}
+	_, err := tx.Exec(decided, "UPDATE prm_users SET invited = FALSE, name = ?, version = version + 1 WHERE id = ?", orElse(name, o.Name), o.UserID)
+	if err != nil {
+		return err
+	}
+	if o.Purpose == invitesPartner {
+		n, err := tx.Exec(decided, "UPDATE prm_partners SET state = 'active', version = version + 1 WHERE id = ? AND state = 'pending'", o.PartnerID)
+		if err != nil {
+			return err
+		}
+		if n != 1 {
+			return ErrTokenExpired
+		}
+		if err := s.Record(tx, "partner.activated", o.PartnerID, "state"); err != nil {
+			return err
+		}
+	}
+	return s.Record(tx, "user.joined", o.UserID)
+}
+
+// prove gives the invitee's log-in its password and makes the address his. Whoever accepts first has it (LIM-22).
+func (s *Standing) prove(tx *store.Tx, o *offer, hash string) error {
+	if err := lockAddress(tx, o.EmailKey); err != nil {
+		return err
+	}
+	var others int64
+	err := tx.Query(deciding, &others, `SELECT count(*) FROM prm_identities WHERE id <> ? AND (email_key = ? AND email_verified OR login_key = ?)`,
+		o.IdentityID, o.EmailKey, loginKey(o.Login))
+	if err != nil {
+		return err
+	}
+	if others > 0 {
+		return ErrEmailInOtherPartner
+	}
+	_, err = tx.Exec(decided, `UPDATE prm_identities SET login_key = ?, password_hash = ?, email_verified = TRUE, epoch = epoch + 1, version = version + 1
+		WHERE id = ?`, loginKey(o.Login), hash, o.IdentityID)
+	if taken(err) {
+		return ErrEmailInOtherPartner
+	}
+	return err
+}
+
+// Reinvite sends an invitee a new token; the one he had is void. It is for those who may invite him; an invitation of a partner that has run
+// out is the vendor's to renew. With Options.DeliverTokens the token is returned instead. [ErrBadTransition] for a user who has accepted.
+func (d *Access) Reinvite(ctx context.Context, u UserID) (token Secret, err error) {
+	defer wrap(&err, "invite again")
+	err = d.reg.Users.change(ctx, "user.reinvite", u, func(tx *store.Tx, s *Standing, user User) error {
+		if !user.Invited {
+			return ErrBadTransition
+		}
+		purpose := invitesUser
+		if state := s.Holder.State; state == "pending" || state == "expired" {
+			purpose = invitesPartner
+			if _, err := tx.Exec(decided, "UPDATE prm_partners SET state = 'pending', version = version + 1 WHERE id = ? AND state = 'expired'", s.Of()); err != nil {
+				return err
+			}
+		}
+		e, err := s.record(tx, "user.reinvited", string(u), nil)
+		if err != nil {
+			return err
+		}
+		token, err = s.issue(tx, purpose, templateWelcome, u, e)
+		return err
+	})
+	return token, err
+}
+
+// ResetPassword sends a user a token with which he chooses a new password ([Access.Accept]), for an hour; nobody chooses it for him. His old one
+// serves until then. It is for admins of his organisation or of one that manages it, and for the vendor, its support included. An admin of the
+// vendor gets the token of a user without an address in the result, a host with Options.DeliverTokens every token; otherwise that is a field error
+// "contact.email". [ErrBadTransition] for a user who is disabled, or invited and has no password yet.
+func (d *Users) ResetPassword(ctx context.Context, id UserID) (token Secret, err error) {
+	defer wrap(&err, "reset password")
+	err = d.change(ctx, "user.reset", id, func(tx *store.Tx, s *Standing, u User) error {
+		if u.Invited || !u.Active {
+			return ErrBadTransition
+		}
+		e, err := s.record(tx, "password.reset_asked", string(id), nil)
+		if err != nil {
+			return err
+		}
+		token, err = s.issue(tx, resetsPassword, templateReset, id, e)
+		return err
+	})
+	return token, err
+}

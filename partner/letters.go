@@ -1,0 +1,139 @@
+package partner
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/partnerkit/partnerkit/internal/fail"
+	"github.com/partnerkit/partnerkit/internal/outbox"
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// letter is what one receiver is told of an event. In the delivery's row it is the payload.
+type letter struct {
+	template string
+	To       string            `json:"to"`
+	Locale   string            `json:"locale,omitempty"`
+	Token    string            `json:"token,omitempty"`
+	Data     map[string]string `json:"data,omitempty"`
+}
+
+// Words in a letter's data.
+const (
+	wordPartner = "partner" // name of the organisation
+	wordName    = "name"    // of the person
+	wordProject = "project" // its name
+	wordUntil   = "until"   // when the token runs out, RFC 3339 in UTC
+)
+
+// deliver puts a letter about event on its way, in the transaction of the event. The token in it is the one that was made with it, however often
+// it is sent.
+func (s *Standing) deliver(tx *store.Tx, e eventRow, l letter) error {
+	d := outbox.Delivery{ID: tx.NewID("dlv"), EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: l.template, Region: s.Account.Region}
+	text, err := json.Marshal(l)
+	if err != nil { // it holds nothing but text
+		return err
+	}
+	d.Payload = string(text)
+	if s.reg.sealing != nil {
+		d.Payload = s.reg.sealing.seal(d.Payload, payloadUse(d.ID))
+	}
+	s.delivered = true
+	return outbox.Add(tx, d)
+}
+
+// payloadUse is what a sealed payload is bound to: its own row.
+func payloadUse(delivery string) string { return "delivery/" + delivery }
+
+// letterOf reads a payload; it may ask the host's sealer.
+func (r *Registry) letterOf(id, template, payload string) (l letter, err error) {
+	if isSealed(payload) {
+		if payload, err = r.sealing.open(payload, payloadUse(id)); err != nil {
+			return l, err
+		}
+	}
+	if json.Unmarshal([]byte(payload), &l) != nil {
+		return l, errUnsealed
+	}
+	l.template = template
+	return l, nil
+}
+
+// message is a letter in English, for hosts that have no words of their own.
+func (l letter) message(d outbox.Delivery) Message {
+	m := Message{ID: d.ID, Template: l.template, Locale: l.Locale, To: l.To, Region: d.Region, Token: Secret(l.Token), Data: l.Data}
+	text := texts[l.template]
+	var words []string
+	for _, word := range slices.Sorted(maps.Keys(l.Data)) {
+		words = append(words, "{"+word+"}", l.Data[word])
+	}
+	fill := strings.NewReplacer(words...)
+	m.Subject = fill.Replace(text.subject)
+	m.Text = Secret(fill.Replace(text.body))
+	if l.Token != "" {
+		m.Text += Secret("\nYour code: " + l.Token + "\nIt is good once, until " + l.Data[wordUntil] + ".\n")
+	}
+	return m
+}
+
+// texts are what letters say, by template.
+var texts = map[string]struct{ subject, body string }{
+	templateWelcome: {"Welcome to the partner programme", `Hello {name},
+
+you are invited to work for {partner} in our partner programme. Accept the invitation with the code below and choose a password.
+`},
+	templateReset: {"Your new password", `Hello {name},
+
+somebody, you we hope, asked for a new password for your log-in at {partner}. Choose one with the code below. If it was not you, do nothing: your
+password stays as it is.
+`},
+	templateCloseConfirmation: {"Project {project} is closing", `The project {project} of {partner} is closing. Its access is blocked; its data will be deleted once you confirm that.
+`},
+	templateCloseNotice: {"Project {project} is closing", `Your project {project} is closing. Its access is blocked; its data will be deleted once {partner} confirms that.
+`},
+	templateProjectEmail: {"Another address for project {project}", `Mail about the project {project} goes to another address from now on.
+`},
+}
+
+// Templates, as Message.Template names them.
+const (
+	templateWelcome           = "welcome"
+	templateReset             = "password_reset"
+	templateCloseConfirmation = "close_confirmation"
+	templateCloseNotice       = "close_notice"
+	templateProjectEmail      = "project_email_changed"
+)
+
+// hushed is an error of a notifier without what the letter alone may say: mail servers like to repeat addresses, and the text is kept.
+func (l letter) hushed(err error) error {
+	if err == nil {
+		return nil
+	}
+	secrets := []string{l.Token, l.To}
+	for _, v := range l.Data {
+		secrets = append(secrets, v)
+	}
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	text := err.Error()
+	for _, s := range secrets {
+		if len(s) > 2 {
+			text = strings.ReplaceAll(text, s, "[redacted]")
+		}
+	}
+	kind := fail.KindOf(err)
+	if kind == nil {
+		return hush(text)
+	}
+	return fail.New(kind, text)
+}
+
+// hush is an error that is nothing but its text.
+type hush string
+
+// Error implements error.
+func (h hush) Error() string { return string(h) }
+
+func until(at store.Micros) string { return at.Time().Truncate(time.Second).Format(time.RFC3339) }

@@ -1,0 +1,75 @@
+package partner
+
+import (
+	"context"
+	"time"
+
+	"github.com/partnerkit/partnerkit/internal/ledger"
+	"github.com/partnerkit/partnerkit/internal/outbox"
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+const (
+	sweepEvery   = time.Minute
+	sweepSize    = 200
+	doneFor      = 30 * 24 * time.Hour // how long finished deliveries are kept (BEY-03)
+	sessionsKept = 24 * time.Hour      // after their end
+)
+
+// sweepDue tells whether this process should look for what has run out; it does so once a minute at most.
+func (r *Registry) sweepDue() bool {
+	now, last := int64(store.Now(r.db)), r.swept.Load()
+	if now-last < sweepEvery.Microseconds() && now >= last {
+		return false
+	}
+	return r.swept.CompareAndSwap(last, now)
+}
+
+// sweep forgets what nobody needs any more and writes down what has run out, a bounded number of each; all of it holds without that.
+func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
+	err = store.InTx(ctx, r.db, func(tx *store.Tx) error {
+		if more, err = outbox.Purge(tx, tx.Now().Add(-doneFor), sweepSize); err != nil {
+			return err
+		}
+		n, err := tx.Exec(swept, "DELETE FROM prm_sessions WHERE id IN (SELECT id FROM prm_sessions WHERE ends_at < ? ORDER BY ends_at LIMIT ?"+
+			tx.Lock("UPDATE SKIP LOCKED")+")", tx.Now().Add(-sessionsKept), sweepSize)
+		more = more || n == sweepSize
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	late, err := r.expireInvitations(ctx)
+	if more = more || late; more {
+		r.swept.Store(0)
+	}
+	return more, err
+}
+
+var swept = store.Everything("what has run out is forgotten, whosesoever it is")
+
+// expireInvitations makes pending partners whose invitation has run out expired.
+func (r *Registry) expireInvitations(ctx context.Context) (more bool, err error) {
+	var due []string
+	err = store.Read(ctx, r.db, func(tx *store.Tx) error {
+		return tx.Query(swept, &due, `SELECT DISTINCT t.partner_id FROM prm_tokens t JOIN prm_partners p ON p.id = t.partner_id
+			WHERE t.state = 'open' AND t.purpose = 'partner' AND t.expires_at <= ? AND p.state = 'pending' LIMIT ?`, tx.Now(), sweepSize)
+	})
+	for _, id := range due {
+		if err != nil {
+			break
+		}
+		err = r.Write(AsVendor(ctx, ledger.System), Ask{Action: "partner.edit", Target: id, Changes: true}, func(tx *store.Tx, s *Standing) error {
+			n, err := tx.Exec(decided, `UPDATE prm_partners SET state = 'expired', version = version + 1 WHERE id = ? AND state = 'pending'
+				AND NOT EXISTS (SELECT 1 FROM prm_tokens WHERE partner_id = prm_partners.id AND purpose = 'partner' AND state = 'open' AND expires_at > ?)`, id, tx.Now())
+			if err != nil || n == 0 {
+				return err
+			}
+			e := s.event(tx, "partner.expired", id)
+			e.Actor, e.Subject, e.Changed = ledger.System, ledger.System, "state"
+			s.recorded = true
+			return tx.Insert(&e)
+		})
+	}
+	return len(due) == sweepSize, err
+}

@@ -1,0 +1,188 @@
+package partner
+
+import (
+	"strings"
+	"time"
+
+	"github.com/partnerkit/partnerkit/internal/fail"
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// What a token is for (PLX-22, PIL-32). It serves its purpose, for its user, while he has the address that it was sent to, once.
+const (
+	invitesPartner = "partner" // and its first admin
+	invitesUser    = "user"
+	resetsPassword = "reset"
+)
+
+// resetLife is how long a new password can be chosen.
+const resetLife = time.Hour
+
+const (
+	tokenOpen = "open"
+	tokenUsed = "used"
+)
+
+type tokenRow struct {
+	ID        string
+	Purpose   string
+	PartnerID string
+	UserID    string
+	EmailKey  string
+	Inviter   string
+	TokenHash string
+	State     string
+	CreatedAt store.Micros `gorm:"autoCreateTime:false"`
+	ExpiresAt store.Micros
+	EndedAt   store.Micros
+}
+
+func (tokenRow) TableName() string { return tokensTable }
+
+// addressee is whom a token is for.
+type addressee struct {
+	id            UserID
+	email, name   string
+	locale        string
+	partner       ID
+	organisation  string // its name
+	partnerLocale string
+}
+
+// addressee reads the user of the target's organisation whom a token is to be for.
+func (s *Standing) addressee(tx *store.Tx, id UserID) (a addressee, err error) {
+	var row struct{ Email, Name, Locale, PartnerID, Organisation, PartnerLocale string }
+	err = tx.Query(decided, &row, `SELECT i.email, u.name, u.locale, u.partner_id, p.name AS organisation, p.locale AS partner_locale FROM prm_users u
+		JOIN prm_identities i ON i.id = u.identity_id JOIN prm_partners p ON p.id = u.partner_id WHERE u.id = ?`, id)
+	return addressee{id, row.Email, row.Name, row.Locale, ID(row.PartnerID), row.Organisation, row.PartnerLocale}, err
+}
+
+// issue makes the token of a purpose for a user; the one he had is void. It goes to his address with the event that it belongs to, or is returned
+// to a host that delivers tokens itself. To a user without an address nothing can be sent: an admin of the vendor gets the token instead, and
+// anybody else a field error (PAN-06).
+func (s *Standing) issue(tx *store.Tx, purpose, template string, id UserID, e eventRow) (Secret, error) {
+	to, err := s.addressee(tx, id)
+	if err != nil {
+		return "", err
+	}
+	returned := s.reg.opts.DeliverTokens
+	if !returned && to.email == "" {
+		if !s.IsVendor() || s.actor.host == "" && !s.isAdmin() {
+			return "", errUndeliverable()
+		}
+		returned = true
+	}
+	if err := voidTokens(tx, id, purpose); err != nil {
+		return "", err
+	}
+	life := s.reg.opts.InvitationLife
+	if purpose == resetsPassword {
+		life = resetLife
+	}
+	token := newToken(s.reg.db)
+	row := tokenRow{ID: tx.NewID("tok"), Purpose: purpose, PartnerID: string(to.partner), UserID: string(id), EmailKey: emailKey(to.email), Inviter: s.name(),
+		TokenHash: digest(token), State: tokenOpen, CreatedAt: tx.Now(), ExpiresAt: tx.Now().Add(life)}
+	if err := tx.Insert(&row); err != nil {
+		return "", err
+	}
+	if returned {
+		return Secret(token), nil
+	}
+	return "", s.deliver(tx, e, letter{template: template, To: to.email, Locale: orElse(to.locale, to.partnerLocale), Token: token,
+		Data: map[string]string{wordName: to.name, wordPartner: to.organisation, wordUntil: until(row.ExpiresAt)}})
+}
+
+// errUndeliverable is the fault of a person to whom no mail can be sent.
+func errUndeliverable() *ValidationError {
+	return &ValidationError{Fields: []FieldError{{Path: "contact.email", Code: "required", Message: "has no e-mail address to send a token to"}}}
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// voidTokens ends a user's open tokens of a purpose; "" is all of them.
+func voidTokens(tx *store.Tx, id UserID, purpose string) error {
+	_, err := tx.Exec(decided, "UPDATE prm_tokens SET state = 'void', ended_at = ? WHERE user_id = ? AND (? = '' OR purpose = ?) AND state = 'open'",
+		tx.Now(), id, purpose, purpose)
+	return err
+}
+
+// offer is a token with what it stands for.
+type offer struct {
+	ID          string // of the token
+	Purpose     string
+	PartnerID   string
+	UserID      string
+	EmailKey    string // that it was sent to
+	Inviter     string
+	State       string
+	ExpiresAt   store.Micros
+	IdentityID  string
+	Login       string
+	Email       string
+	Epoch       int64
+	Name        string // of the user
+	EndedPlace  bool
+	PartnerPath string
+	NowEmailKey string
+}
+
+var errNoToken = fail.New(fail.NotFound, "there is no such token")
+
+// readOffer finds what a token stands for. lock keeps it until the transaction ends.
+func readOffer(tx *store.Tx, token Secret, lock string) (o offer, err error) {
+	const longest = 64 // ours have 43 characters
+	if len(token) > longest {
+		return o, errNoToken
+	}
+	var list []offer
+	err = tx.Query(deciding, &list, `SELECT t.id, t.purpose, t.partner_id, t.user_id, t.email_key, t.inviter, t.state, t.expires_at, u.identity_id,
+		i.login, i.email, i.email_key AS now_email_key, i.epoch, u.name, u.ended_at <> 0 AS ended_place, p.path AS partner_path FROM prm_tokens t JOIN prm_users u ON u.id = t.user_id JOIN prm_identities i ON i.id = u.identity_id JOIN prm_partners p ON p.id = t.partner_id
+		WHERE t.token_hash = ?`+tx.Lock(lock), digest(string(token)))
+	if err != nil {
+		return o, err
+	}
+	if len(list) == 0 {
+		return o, errNoToken
+	}
+	return list[0], list[0].good(tx.Now())
+}
+
+// good tells whether the token still serves.
+func (o *offer) good(now store.Micros) error {
+	switch {
+	case o.State == tokenUsed:
+		return ErrTokenUsed
+	case o.State != tokenOpen, now >= o.ExpiresAt, o.EndedPlace, o.EmailKey != o.NowEmailKey:
+		return ErrTokenExpired
+	}
+	return nil
+}
+
+// inviterMay looks whether whoever sent an invitation may still do so; the host always may.
+func (o *offer) inviterMay(tx *store.Tx) error {
+	if strings.HasPrefix(o.Inviter, "host:") {
+		return nil
+	}
+	var list []struct {
+		PartnerID, Path    string
+		ManagesSubPartners bool
+	}
+	err := tx.Query(deciding, &list, `SELECT u.partner_id, p.path, p.manages_sub_partners FROM prm_users u JOIN prm_partners p ON p.id = u.partner_id
+		WHERE u.id = ? AND u.role = 'admin' AND NOT u.disabled AND u.ended_at = 0`, o.Inviter)
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if p.PartnerID == string(Vendor) || p.PartnerID == o.PartnerID || p.ManagesSubPartners && strings.HasPrefix(o.PartnerPath, p.Path) {
+			return nil
+		}
+	}
+	return errInviterGone
+}
+
+var errInviterGone = fail.New(fail.Forbidden, "whoever sent the invitation may not invite any more")
