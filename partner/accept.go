@@ -9,14 +9,15 @@ import (
 
 // Acceptance is what an invitee sends back, and whoever asked for a new password.
 type Acceptance struct {
-	Name     string // of the person, in place of what the inviter wrote; may be empty
-	Password Secret // under the organisation's policy
+	Name     string  // of the person, in place of what the inviter wrote; may be empty
+	Password Secret  // under the organisation's policy
+	Answers  Answers // to the form, of one who accepts for a partner; see [Access.Invited]
 }
 
 // Accept redeems the token of an invitation, or of a new password, and opens a session. Whoever holds the token may call it; who acts in ctx does
 // not matter. A partner that was invited becomes active with it. The address that the token was sent to is the user's from then on.
 //
-// *[ValidationError] for the password; [ErrNotFound] for no token of ours, [ErrTokenUsed], [ErrTokenExpired] also for one in whose place there is
+// *[ValidationError] for the password and the answers, all at once; [ErrNotFound] for no token of ours, [ErrTokenUsed], [ErrTokenExpired] also for one in whose place there is
 // a newer one. [ErrForbidden] if the inviter may not invite any more, *[BlockedError] and [ErrPending] if the organisation is in no state for it:
 // the token stays good. [ErrEmailInOtherPartner] if the address has meanwhile been proved by a user of another partner. Not inside a host
 // transaction.
@@ -44,6 +45,10 @@ func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Sess
 	} else {
 		c.password("password", a.Password, rules)
 	}
+	answers, err := d.reg.checkAnswers(&c, o, a.Answers)
+	if err != nil {
+		return s, err
+	}
 	if err := c.err(); err != nil {
 		return s, err
 	}
@@ -51,11 +56,14 @@ func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Sess
 	if err != nil {
 		return s, err
 	}
-	return d.redeem(ctx, o, token, a.Name, hash)
+	return d.redeem(ctx, o, token, joining{a.Name, hash, answers})
 }
 
+// joining is an acceptance that has been checked.
+type joining struct{ name, hash, answers string }
+
 // redeem does in one transaction what the token is for. Everything that its decision rests on is read again.
-func (d *Access) redeem(ctx context.Context, o offer, token Secret, name, hash string) (s Session, err error) {
+func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (s Session, err error) {
 	// The organisation's gate is passed alone: nobody works there, or becomes a user of it, meanwhile.
 	ask := Ask{Action: "user.edit", Target: o.PartnerID, Changes: true}
 	if o.Purpose == invitesUser {
@@ -69,9 +77,9 @@ func (d *Access) redeem(ctx context.Context, o offer, token Secret, name, hash s
 		}
 		st.actor, st.User.ID = actor{}, o.UserID // whose deed it is
 		if o.Purpose == resetsPassword {
-			err = st.takeNewPassword(tx, &o, hash)
+			err = st.takeNewPassword(tx, &o, j.hash)
 		} else {
-			err = st.join(tx, &o, name, hash)
+			err = st.join(tx, &o, j)
 		}
 		if err != nil {
 			return err
@@ -109,14 +117,14 @@ func (s *Standing) takeNewPassword(tx *store.Tx, o *offer, hash string) error {
 }
 
 // join makes the invitee a user who can log in.
-func (s *Standing) join(tx *store.Tx, o *offer, name, hash string) error {
+func (s *Standing) join(tx *store.Tx, o *offer, j joining) error {
 	if err := o.inviterMay(tx); err != nil {
 		return err
 	}
-	if err := s.prove(tx, o, hash); err != nil {
+	if err := s.prove(tx, o, j.hash); err != nil {
 		return err
 	}
-	_, err := tx.Exec(decided, "UPDATE prm_users SET invited = FALSE, name = ?, version = version + 1 WHERE id = ?", orElse(name, o.Name), o.UserID)
+	_, err := tx.Exec(decided, "UPDATE prm_users SET invited = FALSE, name = ?, version = version + 1 WHERE id = ?", orElse(j.name, o.Name), o.UserID)
 	if err != nil {
 		return err
 	}
@@ -127,6 +135,11 @@ func (s *Standing) join(tx *store.Tx, o *offer, name, hash string) error {
 		}
 		if n != 1 {
 			return ErrTokenExpired
+		}
+		if j.answers != "" {
+			if err := tx.Insert(&profileRow{PartnerID: o.PartnerID, Version: o.FormVersion, Answers: j.answers, CreatedAt: tx.Now()}); err != nil {
+				return err
+			}
 		}
 		if err := s.Record(tx, "partner.activated", o.PartnerID, "state"); err != nil {
 			return err

@@ -27,7 +27,7 @@ func TestPIL01_FaultAtEachWriteLeavesNothing(t *testing.T) {
 			"prm_events", "prm_keys", "prm_partner_tax_ids", "prm_partner_terms"}
 		w.faults("INSERT", inserts, func() error { _, err := w.reg.Partners.Create(w.vendor, fresh("created")); return err })
 		w.faults("UPDATE", []string{"prm_ledger_balances"}, func() error { _, err := w.reg.Partners.Create(w.vendor, fresh("updated")); return err })
-		w.faults("INSERT", append(inserts, "prm_deliveries"), func() error {
+		w.faults("INSERT", append(inserts, "prm_deliveries", "prm_tokens"), func() error {
 			a := fresh("invited")
 			a.Password = ""
 			_, err := w.reg.Partners.Invite(w.vendor, a)

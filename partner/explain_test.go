@@ -74,6 +74,9 @@ var askedActions = map[string]asked{
 	"partner.set_contact": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Partners.SetContact(ctx, partner.ID(target), userOf(target))
 	}},
+	"partner.set_form": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
+		return second(r.reg.Partners.SetForm(ctx, nil))
+	}},
 	"user.list": {"partner?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Users.List(ctx, partner.ID(target), partner.PageRequest{}))
 	}},

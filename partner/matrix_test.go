@@ -25,6 +25,7 @@ var matrix = map[string]map[string]string{
 	"partner.move":        {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
 	"partner.block":       {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
 	"partner.set_contact": {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
+	"partner.set_form":    {"none": "host vendor-admin"},
 	"user.list":           {"none": "host vendor-admin support admin manager", "own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
 	"user.read":           {"own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
 	"user.add":            {"own": "host vendor-admin admin manager", "below": "host vendor-admin", "other": "host vendor-admin", "vendor": "host vendor-admin"},

@@ -63,6 +63,7 @@ var rules = map[string]rule{
 	"partner.move":        {vendor: true, needs: true, others: true},
 	"partner.block":       {vendor: true, needs: true, others: true},
 	"partner.set_contact": {vendor: true, admin: true, needs: true},
+	"partner.set_form":    {vendor: true},
 	"user.list":           {vendor: true, staff: support, admin: true},
 	"user.read":           {vendor: true, staff: support, admin: true, needs: true},
 	"user.add":            {vendor: true, admin: true, needs: true, home: true, works: true, joins: true},

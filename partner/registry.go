@@ -2,6 +2,7 @@ package partner
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/partnerkit/partnerkit/internal/outbox"
@@ -81,6 +82,7 @@ type shared struct {
 	queue   *outbox.Queue // nil if it gave no notifier
 	wake    chan struct{}
 	swept   atomic.Int64 // when this process swept last
+	forms   sync.Map     // by version, parsed
 }
 
 func newRegistry(db *store.DB, s *shared) *Registry {

@@ -186,6 +186,15 @@ type eventRow struct {
 
 func (eventRow) TableName() string { return eventsTable }
 
+type profileRow struct {
+	PartnerID string
+	Version   int64
+	Answers   string
+	CreatedAt store.Micros `gorm:"autoCreateTime:false"`
+}
+
+func (profileRow) TableName() string { return "prm_partner_profiles" }
+
 type keyRow struct {
 	PartnerID string
 	Verb      string

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
+	"github.com/partnerkit/partnerkit/internal/form"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -30,6 +31,7 @@ type tokenRow struct {
 	UserID    string
 	EmailKey  string
 	Inviter   string
+	Form      int64 // its version, for who is invited with a partner
 	TokenHash string
 	State     string
 	CreatedAt store.Micros `gorm:"autoCreateTime:false"`
@@ -79,9 +81,15 @@ func (s *Standing) issue(tx *store.Tx, purpose, template string, id UserID, e ev
 	if purpose == resetsPassword {
 		life = resetLife
 	}
+	version := int64(0)
+	if purpose == invitesPartner {
+		if version, _, err = form.Latest(tx, partnerForm); err != nil {
+			return "", err
+		}
+	}
 	token := newToken(s.reg.db)
 	row := tokenRow{ID: tx.NewID("tok"), Purpose: purpose, PartnerID: string(to.partner), UserID: string(id), EmailKey: emailKey(to.email), Inviter: s.name(),
-		TokenHash: digest(token), State: tokenOpen, CreatedAt: tx.Now(), ExpiresAt: tx.Now().Add(life)}
+		Form: version, TokenHash: digest(token), State: tokenOpen, CreatedAt: tx.Now(), ExpiresAt: tx.Now().Add(life)}
 	if err := tx.Insert(&row); err != nil {
 		return "", err
 	}
@@ -119,6 +127,8 @@ type offer struct {
 	UserID      string
 	EmailKey    string // that it was sent to
 	Inviter     string
+	FormVersion int64
+	Schema      string // of the form; empty if there is none to answer
 	State       string
 	ExpiresAt   store.Micros
 	IdentityID  string
@@ -126,6 +136,8 @@ type offer struct {
 	Email       string
 	Epoch       int64
 	Name        string // of the user
+	Role        string
+	Locale      string
 	EndedPlace  bool
 	PartnerPath string
 	NowEmailKey string
@@ -140,9 +152,9 @@ func readOffer(tx *store.Tx, token Secret, lock string) (o offer, err error) {
 		return o, errNoToken
 	}
 	var list []offer
-	err = tx.Query(deciding, &list, `SELECT t.id, t.purpose, t.partner_id, t.user_id, t.email_key, t.inviter, t.state, t.expires_at, u.identity_id,
-		i.login, i.email, i.email_key AS now_email_key, i.epoch, u.name, u.ended_at <> 0 AS ended_place, p.path AS partner_path FROM prm_tokens t JOIN prm_users u ON u.id = t.user_id JOIN prm_identities i ON i.id = u.identity_id JOIN prm_partners p ON p.id = t.partner_id
-		WHERE t.token_hash = ?`+tx.Lock(lock), digest(string(token)))
+	err = tx.Query(deciding, &list, `SELECT t.id, t.purpose, t.partner_id, t.user_id, t.email_key, t.inviter, t.form AS form_version, COALESCE(f.schema, '') AS schema, t.state, t.expires_at, u.identity_id,
+		i.login, i.email, i.email_key AS now_email_key, i.epoch, u.name, u.role, u.locale, u.ended_at <> 0 AS ended_place, p.path AS partner_path FROM prm_tokens t JOIN prm_users u ON u.id = t.user_id JOIN prm_identities i ON i.id = u.identity_id JOIN prm_partners p ON p.id = t.partner_id
+		LEFT JOIN prm_forms f ON f.kind = 'partner' AND f.version = t.form WHERE t.token_hash = ?`+tx.Lock(lock), digest(string(token)))
 	if err != nil {
 		return o, err
 	}

@@ -11,7 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// public are the rooms whose API is kept as golden text, with how many top-level names each may export.
+// public are the rooms whose API is kept as golden text, with how many top-level names each may export. The sentinels are not counted: the
+// catalogue of errors says which there are, and a caller looks one up by what went wrong.
 var public = map[string]int{"partner": 110, "license": 35, "solution": 35, "review": 35, "billing": 60, "plugins": 35}
 
 // The public API is what go doc prints. A change of it shows in review as a change of the golden file.
@@ -54,7 +55,7 @@ func TestExportedNamesBudget(t *testing.T) {
 		var names []string
 		scope := all[room].types.Scope()
 		for _, name := range scope.Names() {
-			if scope.Lookup(name).Exported() {
+			if scope.Lookup(name).Exported() && !strings.HasPrefix(name, "Err") {
 				names = append(names, name)
 			}
 		}

@@ -52,6 +52,18 @@ var tables = []Table{
 		Keeps:   "everything: documents of the past refer to it",
 	},
 	{
+		Name:     "prm_partner_profiles",
+		Partner:  "partner_id",
+		Columns:  []string{"version", "created_at"},
+		Personal: []string{"answers"},
+		Keeps:    "nothing: it goes with its partner",
+	},
+	{
+		Name:    "prm_forms",
+		Columns: []string{"kind", "version", "schema", "created_at"},
+		Keeps:   "everything: it is the vendor's",
+	},
+	{
 		Name:     "prm_identities",
 		Columns:  []string{"id", "kind", "email_verified", "epoch", "version", "created_at"},
 		Personal: []string{"login", "login_key", "email", "email_key"},
@@ -119,7 +131,7 @@ var tables = []Table{
 	{
 		Name:     "prm_tokens",
 		Partner:  "partner_id",
-		Columns:  []string{"id", "purpose", "user_id", "inviter", "state", "created_at", "expires_at", "ended_at"},
+		Columns:  []string{"id", "purpose", "user_id", "inviter", "form", "state", "created_at", "expires_at", "ended_at"},
 		Personal: []string{"email_key"},
 		Secret:   []string{"token_hash"},
 		Keeps:    "nothing: it goes with its user",

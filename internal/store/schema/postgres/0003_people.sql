@@ -62,6 +62,7 @@ CREATE TABLE prm_tokens (
   user_id    TEXT COLLATE "C" NOT NULL REFERENCES prm_users (id),
   email_key  TEXT NOT NULL,
   inviter    TEXT NOT NULL,
+  form       BIGINT NOT NULL,
   token_hash TEXT COLLATE "C" NOT NULL UNIQUE,
   state      TEXT NOT NULL CHECK (state IN ('open', 'used', 'void')),
   created_at BIGINT NOT NULL,
@@ -75,3 +76,19 @@ CREATE INDEX prm_tokens_due ON prm_tokens (expires_at) WHERE state = 'open';
 ALTER TABLE prm_users ADD COLUMN invited BOOLEAN NOT NULL DEFAULT FALSE;
 UPDATE prm_users SET invited = TRUE WHERE partner_id IN (SELECT id FROM prm_partners WHERE state = 'pending');
 CREATE UNIQUE INDEX prm_identities_proved ON prm_identities (email_key) WHERE email_verified AND email_key <> '';
+
+-- Questionnaires by kind; and what a partner answered when it accepted its invitation, which nobody changes.
+CREATE TABLE prm_forms (
+  kind       TEXT COLLATE "C" NOT NULL,
+  version    BIGINT NOT NULL,
+  schema     TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  PRIMARY KEY (kind, version)
+);
+CREATE TABLE prm_partner_profiles (
+  partner_id TEXT COLLATE "C" NOT NULL PRIMARY KEY REFERENCES prm_partners (id),
+  version    BIGINT NOT NULL,
+  answers    TEXT NOT NULL,
+  created_at BIGINT NOT NULL
+);
+CREATE TRIGGER prm_partner_profiles_no_update BEFORE UPDATE ON prm_partner_profiles FOR EACH STATEMENT EXECUTE FUNCTION prm_append_only();

@@ -59,6 +59,7 @@ CREATE TABLE prm_tokens (
   user_id    TEXT NOT NULL REFERENCES prm_users (id),
   email_key  TEXT NOT NULL,
   inviter    TEXT NOT NULL,
+  form       BIGINT NOT NULL,
   token_hash TEXT NOT NULL UNIQUE,
   state      TEXT NOT NULL CHECK (state IN ('open', 'used', 'void')),
   created_at BIGINT NOT NULL,
@@ -72,3 +73,23 @@ CREATE INDEX prm_tokens_due ON prm_tokens (expires_at) WHERE state = 'open';
 ALTER TABLE prm_users ADD COLUMN invited BOOLEAN NOT NULL DEFAULT FALSE;
 UPDATE prm_users SET invited = TRUE WHERE partner_id IN (SELECT id FROM prm_partners WHERE state = 'pending');
 CREATE UNIQUE INDEX prm_identities_proved ON prm_identities (email_key) WHERE email_verified AND email_key <> '';
+
+-- Questionnaires by kind; and what a partner answered when it accepted its invitation, which nobody changes.
+CREATE TABLE prm_forms (
+  kind       TEXT NOT NULL,
+  version    BIGINT NOT NULL,
+  schema     TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  PRIMARY KEY (kind, version)
+);
+CREATE TABLE prm_partner_profiles (
+  partner_id TEXT NOT NULL PRIMARY KEY REFERENCES prm_partners (id),
+  version    BIGINT NOT NULL,
+  answers    TEXT NOT NULL,
+  created_at BIGINT NOT NULL
+);
+CREATE TRIGGER prm_partner_profiles_no_update BEFORE UPDATE ON prm_partner_profiles
+BEGIN SELECT RAISE(ABORT, 'table prm_partner_profiles is append-only'); END;
+CREATE TRIGGER prm_partner_profiles_no_replace BEFORE INSERT ON prm_partner_profiles
+  WHEN EXISTS (SELECT 1 FROM prm_partner_profiles WHERE partner_id = NEW.partner_id)
+BEGIN SELECT RAISE(ABORT, 'table prm_partner_profiles is append-only'); END;
