@@ -12,10 +12,12 @@ type Acceptance struct {
 	Name     string  // of the person, in place of what the inviter wrote; may be empty
 	Password Secret  // under the organisation's policy
 	Answers  Answers // to the form, of one who accepts for a partner; see [Access.Invited]
+	// Outside links a log-in that the host has verified, which takes AsVendor; then Password may be empty. It is for invitations.
+	Outside *Outside
 }
 
 // Accept redeems the token of an invitation, or of a new password, and opens a session. Whoever holds the token may call it; who acts in ctx does
-// not matter. A partner that was invited becomes active with it. The address that the token was sent to is the user's from then on.
+// not matter but for Outside. A partner that was invited becomes active with it. The address that the token was sent to is the user's from then on.
 //
 // *[ValidationError] for the password and the answers, all at once; [ErrNotFound] for no token of ours, [ErrTokenUsed], [ErrTokenExpired] also for one in whose place there is
 // a newer one. [ErrForbidden] if the inviter may not invite any more, *[BlockedError] and [ErrPending] if the organisation is in no state for it:
@@ -40,10 +42,15 @@ func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Sess
 		return s, err
 	}
 	var c checks
-	if c.text("name", a.Name, false, maxName); a.Password == "" {
-		c.add("password", "required", "must not be empty", nil)
-	} else {
+	c.text("name", a.Name, false, maxName)
+	switch {
+	case a.Password != "":
 		c.password("password", a.Password, rules)
+	case a.Outside == nil || o.Purpose == resetsPassword:
+		c.add("password", "required", "must not be empty", nil)
+	}
+	if err := mayVouch(ctx, a.Outside, &c); err != nil {
+		return s, err
 	}
 	answers, err := d.reg.checkAnswers(&c, o, a.Answers)
 	if err != nil {
@@ -52,15 +59,33 @@ func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Sess
 	if err := c.err(); err != nil {
 		return s, err
 	}
-	hash, err := d.reg.hash(ctx, a.Password)
-	if err != nil {
-		return s, err
+	hash := ""
+	if a.Password != "" {
+		if hash, err = d.reg.hash(ctx, a.Password); err != nil {
+			return s, err
+		}
 	}
-	return d.redeem(ctx, o, token, joining{a.Name, hash, answers})
+	return d.redeem(ctx, o, token, joining{a.Name, hash, answers, a.Password, a.Outside})
+}
+
+// mayVouch looks whether whoever accepts with an outside log-in is the host, who has verified it.
+func mayVouch(ctx context.Context, who *Outside, c *checks) error {
+	if who == nil {
+		return nil
+	}
+	if a, err := actorOf(ctx); err != nil || a.host == "" {
+		return errNotTheHost
+	}
+	who.check(c, "outside.")
+	return nil
 }
 
 // joining is an acceptance that has been checked.
-type joining struct{ name, hash, answers string }
+type joining struct {
+	name, hash, answers string
+	password            Secret
+	outside             *Outside
+}
 
 // redeem does in one transaction what the token is for. Everything that its decision rests on is read again.
 func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (s Session, err error) {
@@ -85,6 +110,9 @@ func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (
 			return err
 		}
 		if err := useToken(tx, &o); err != nil {
+			return err
+		}
+		if err := d.reg.keepShown(tx, UserID(o.UserID), j.password); err != nil {
 			return err
 		}
 		identity := identityRow{ID: o.IdentityID, Kind: "human", Epoch: o.Epoch + 1}
@@ -127,6 +155,11 @@ func (s *Standing) join(tx *store.Tx, o *offer, j joining) error {
 	_, err := tx.Exec(decided, "UPDATE prm_users SET invited = FALSE, name = ?, version = version + 1 WHERE id = ?", orElse(j.name, o.Name), o.UserID)
 	if err != nil {
 		return err
+	}
+	if j.outside != nil {
+		if err := s.link(tx, UserID(o.UserID), o.IdentityID, *j.outside); err != nil {
+			return err
+		}
 	}
 	if o.Purpose == invitesPartner {
 		n, err := tx.Exec(decided, "UPDATE prm_partners SET state = 'active', version = version + 1 WHERE id = ? AND state = 'pending'", o.PartnerID)

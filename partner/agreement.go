@@ -47,6 +47,9 @@ type Agreement struct {
 	// PasswordPolicy is what new passwords of its users and projects are held to: "simple", 8 or more characters and none of the common
 	// passwords, or "complex", 12 or more, none of the common ones, and 60 bits of entropy as zxcvbn counts them. Defaults to "simple".
 	PasswordPolicy string
+	// ShowPasswords lets its admins see the passwords that its members choose from then on (see [Users.RevealPassword]); it needs Options.Sealer,
+	// else [ErrNoKeyset]. Taken away, all that was kept for it is destroyed. A vendor should know why he wants it.
+	ShowPasswords bool
 
 	Parent             ID           // makes it a sub-partner
 	Capabilities       []Capability // Defaults to all three.

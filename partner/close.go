@@ -35,7 +35,11 @@ func (d *Accounts) PreviewClose(ctx context.Context, id AccountID) (c Closing, e
 // deletion; [ErrBadTransition] if the project is closing already, as it is for a repeated call whose first answer was lost.
 func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err error) {
 	defer wrap(&err, "close %s", id)
-	err = d.reg.Write(ctx, Ask{Action: "project.close", Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {
+	ask := Ask{Action: "project.close", Target: string(id), Changes: true}
+	if err := d.reg.stepUp(ctx, ask, string(id)); err != nil {
+		return c, err
+	}
+	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		if tx.Frozen() {
 			return errFrozen
 		}

@@ -84,6 +84,9 @@ func keyToRepeat(err error, key string) string {
 
 // insertPartner writes the rows of a new partner; token is its admin's, if the host delivers tokens.
 func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreement, mode string) (token Secret, err error) {
+	if err := r.maySeal(a); err != nil {
+		return "", err
+	}
 	row, err := r.newPartnerRow(tx, id, a, mode)
 	if err != nil {
 		return "", err
@@ -143,7 +146,7 @@ func (r *Registry) newPartnerRow(tx *store.Tx, id string, a Agreement, mode stri
 		Phone: checked.Phone, Locale: a.Locale, Currency: a.Currency, MoreCurrencies: joined(checked.MoreCurrencies),
 		Resell: has(checked.Capabilities, Resell), Build: has(checked.Capabilities, Build), Operate: has(checked.Capabilities, Operate),
 		ManagesSubPartners: a.ManagesSubPartners, Region: a.Region, OrganisationType: a.OrganisationType, VAT: a.VAT,
-		PasswordPolicy: checked.PasswordPolicy, Note: a.Note,
+		PasswordPolicy: checked.PasswordPolicy, ShowPasswords: a.ShowPasswords, Note: a.Note,
 	}
 	if mode == modeInvite {
 		row.State = "pending"

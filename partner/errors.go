@@ -42,6 +42,8 @@ var (
 	ErrPrimaryContact      = fail.New(fail.Refused, "is the primary contact of its partner")            // ErrRefused
 	ErrTokenUsed           = fail.New(fail.Refused, "the token has been used")                          // ErrRefused
 	ErrTokenExpired        = fail.New(fail.Refused, "the token has run out, or there is a newer one")   // ErrRefused
+	ErrNoKeyset            = fail.New(fail.Refused, "Options.Sealer is needed to show passwords")       // ErrRefused
+	ErrNoSealedPassword    = fail.New(fail.Refused, "no password is kept to be shown")                  // ErrRefused
 	ErrIdempotencyMismatch = fail.New(fail.Exists, "the key was used with other content")               // ErrExists
 
 	// ErrOutcomeUnknown says that the answer to a commit was lost: repeat the call with the same key. It matches ErrUnavailable.

@@ -20,8 +20,8 @@ type Reason struct{ Code, Text string }
 // works, a balance, a lost race. action is one of:
 //
 //	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact partner.set_form
-//	user.list user.read user.add user.invite user.reinvite user.reset user.edit user.disable user.remove user.sessions
-//	project.open project.list project.read project.edit project.password project.close project.suspend project.resume
+//	user.list user.read user.add user.invite user.reinvite user.reset user.reveal user.link user.edit user.disable user.remove user.sessions
+//	project.open project.list project.read project.edit project.password project.sessions project.close project.suspend project.resume
 //	access.session access.switch access.password activity.read activity.deliveries activity.retry
 //	license.define license.types license.grant license.revoke license.assign license.return license.use license.shrink license.cap
 //	license.ask license.requests license.decide license.correct license.find license.read license.history license.mine license.verify

@@ -97,6 +97,12 @@ var askedActions = map[string]asked{
 	"user.reset": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Users.ResetPassword(ctx, userOf(target)))
 	}},
+	"user.reveal": {"partner", func(x *explaining, _ rooms, ctx context.Context, target string) error {
+		return unless(second(x.reg.Users.RevealPassword(ctx, userOf(target))), partner.ErrNoKeyset)
+	}},
+	"user.link": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Users.Link(ctx, userOf(target), partner.Outside{Issuer: "https://id.example", Subject: target})
+	}},
 	"user.edit": {"partner", func(x *explaining, r rooms, ctx context.Context, target string) error {
 		version := x.version("prm_users", string(userOf(target)))
 		return second(r.reg.Users.Edit(ctx, userOf(target), version, func(u *partner.NewUser) { u.Name = "X" }))
@@ -125,6 +131,9 @@ var askedActions = map[string]asked{
 	}},
 	"project.password": {"account", func(x *explaining, _ rooms, ctx context.Context, target string) error {
 		return x.reg.Accounts.SetProjectPassword(ctx, partner.AccountID(target), "short") // refused for its input, behind the decision
+	}},
+	"project.sessions": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Access.Sessions(ctx, target, partner.PageRequest{}))
 	}},
 	"project.close": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Accounts.Close(ctx, partner.AccountID(target)))

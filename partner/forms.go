@@ -95,8 +95,9 @@ func faultsOf(path string, faults []form.Fault) *ValidationError {
 
 // formOf is a version of the partner form, read; this process remembers it, for a version never changes.
 func (r *Registry) formOf(version int64, schema string) (*form.Form, error) {
-	if known, found := r.forms.Load(version); found {
-		return known.(*form.Form), nil //nolint:forcetypeassert // nothing else is stored
+	known, _ := r.forms.Load(version)
+	if f, found := known.(*form.Form); found {
+		return f, nil
 	}
 	f, faults := form.Parse([]byte(schema))
 	if len(faults) > 0 { // it was parsed when it was set

@@ -90,6 +90,11 @@ you are invited to work for {partner} in our partner programme. Accept the invit
 somebody, you we hope, asked for a new password for your log-in at {partner}. Choose one with the code below. If it was not you, do nothing: your
 password stays as it is.
 `},
+	templateRevealed: {"Your password was looked at", `Hello {name},
+
+an admin of {partner} has looked at your password, as the agreement with {partner} allows. If you do not want others to know it, choose another
+one.
+`},
 	templateCloseConfirmation: {"Project {project} is closing", `The project {project} of {partner} is closing. Its access is blocked; its data will be deleted once you confirm that.
 `},
 	templateCloseNotice: {"Project {project} is closing", `Your project {project} is closing. Its access is blocked; its data will be deleted once {partner} confirms that.
@@ -102,6 +107,7 @@ password stays as it is.
 const (
 	templateWelcome           = "welcome"
 	templateReset             = "password_reset"
+	templateRevealed          = "password_revealed"
 	templateCloseConfirmation = "close_confirmation"
 	templateCloseNotice       = "close_notice"
 	templateProjectEmail      = "project_email_changed"

@@ -32,6 +32,8 @@ var matrix = map[string]map[string]string{
 	"user.invite":         {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
 	"user.reinvite":       {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
 	"user.reset":          {"own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
+	"user.reveal":         {"own": "admin manager"},
+	"user.link":           {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin", "vendor": "host vendor-admin"},
 	"user.edit":           {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
 	"user.disable":        {"own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
 	"user.remove":         {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
@@ -41,6 +43,7 @@ var matrix = map[string]map[string]string{
 	"project.read":        {"project": staffed + " admin manager members scoped project", "elsewhere": staffed + " admin manager members", "below-project": staffed + " manager", "other-project": staffed},
 	"project.edit":        {"project": "admin manager projects scoped", "elsewhere": "admin manager projects", "below-project": "manager"},
 	"project.password":    {"project": "admin manager projects scoped", "elsewhere": "admin manager projects"},
+	"project.sessions":    {"project": "host vendor-admin support admin manager projects scoped project", "elsewhere": "host vendor-admin support admin manager projects", "below-project": "host vendor-admin support manager", "other-project": "host vendor-admin support"},
 	"project.close":       {"project": "admin manager projects scoped", "elsewhere": "admin manager projects", "below-project": "manager"},
 	"project.suspend":     {"project": "host vendor-admin", "elsewhere": "host vendor-admin", "below-project": "host vendor-admin", "other-project": "host vendor-admin"},
 	"project.resume":      {}, // none of the projects is suspended; see the end of the test

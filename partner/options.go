@@ -40,6 +40,13 @@ type Options struct {
 	// Sealer seals what deliveries say while they wait, tokens above all, and passwords that may be shown. Defaults to none: deliveries lie open in
 	// the database until they are sent, and no password can be shown.
 	Sealer Sealer
+	// LinkVerifiedEmail lets [Access.Enter] link an outside log-in to a user by an address that the provider says it has verified. Only for providers
+	// whose word for addresses is good. Defaults to false.
+	LinkVerifiedEmail bool
+	// StepUp is asked before a project is closed (action "project.close") and a password revealed ("user.reveal") whether the principal, usr_… or
+	// acc_…, has lately proved anew who it is; no is [ErrForbidden], an error or a late answer ErrUnavailable. The host itself is not asked about, and
+	// inside a host transaction such calls refuse. Defaults to asking nobody.
+	StepUp func(ctx context.Context, principal, action, target string) (ok bool, err error)
 	// DeliverTokens has tokens in the results of the calls that make them, for a host that brings them to people by ways of its own, instead of
 	// in deliveries. Defaults to false.
 	DeliverTokens bool
@@ -51,7 +58,7 @@ type Options struct {
 	MaxDepth int
 	// Session bounds sessions. Defaults to 12 h idle, 30 days in all.
 	Session SessionLimits
-	// CallbackTime bounds each call of Regions. Defaults to 5 s.
+	// CallbackTime bounds each call of Regions and StepUp. Defaults to 5 s.
 	CallbackTime time.Duration
 	// ConnectionWait bounds the wait for a free connection of the host's pool; then the call is ErrUnavailable. Defaults to 10 s.
 	ConnectionWait time.Duration

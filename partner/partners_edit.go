@@ -42,6 +42,11 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 	if err != nil || len(changed) == 0 {
 		return p, err
 	}
+	if after.ShowPasswords && !before.ShowPasswords {
+		if err := d.reg.maySeal(after); err != nil {
+			return p, err
+		}
+	}
 	o := d.reg.opts
 	if after.Phone == before.Phone {
 		o.Phones = asRead
@@ -95,6 +100,7 @@ func editable(before, after Agreement, vendor, home bool) (changed []string, err
 	note("region", after.Region != before.Region, false)
 	note("organisation_type", after.OrganisationType != before.OrganisationType, false)
 	note("password_policy", after.PasswordPolicy != before.PasswordPolicy, false)
+	note("show_passwords", after.ShowPasswords != before.ShowPasswords, false)
 	note("note", after.Note != before.Note, false)
 	note("phone", after.Phone != before.Phone, true)
 	note("locale", after.Locale != before.Locale, true)
@@ -133,7 +139,7 @@ func (s *Standing) edit(tx *store.Tx, id ID, version int64, before, a Agreement,
 		"name": a.Name, "name_key": nameKey(a.Name), "email": a.Email, "phone": a.Phone, "locale": a.Locale, "currency": a.Currency,
 		"more_currencies": joined(a.MoreCurrencies), "resell": has(a.Capabilities, Resell), "build": has(a.Capabilities, Build),
 		"operate": has(a.Capabilities, Operate), "manages_sub_partners": a.ManagesSubPartners, "region": a.Region, "organisation_type": a.OrganisationType,
-		"vat": a.VAT, "password_policy": a.PasswordPolicy, "version": version + 1,
+		"vat": a.VAT, "password_policy": a.PasswordPolicy, "show_passwords": a.ShowPasswords, "version": version + 1,
 	}
 	if s.IsVendor() { // nobody else has seen it
 		set["note"] = a.Note
@@ -144,6 +150,11 @@ func (s *Standing) edit(tx *store.Tx, id ID, version int64, before, a Agreement,
 	}
 	if n != 1 {
 		return errChanged
+	}
+	if !a.ShowPasswords && before.ShowPasswords {
+		if _, err := tx.Exec(decided, "DELETE FROM prm_shown_passwords WHERE partner_id = ?", id); err != nil {
+			return err
+		}
 	}
 	if slices.Contains(changed, "tax_ids") {
 		if err := setTaxIDs(tx, id, a.TaxIDs); err != nil {

@@ -115,7 +115,7 @@ func (r partnerRow) public() Partner {
 		Blocks: inherited(r.OwnBlocks, r.OwnInherited), UsersBlocks: inherited(r.UsersBlocks, r.UsersInherited), Contact: UserID(text(r.ContactID)),
 		Agreement: Agreement{Name: r.Name, Email: r.Email, Phone: r.Phone, Locale: r.Locale, Parent: ID(text(r.ParentID)),
 			Capabilities: []Capability{}, ManagesSubPartners: r.ManagesSubPartners, Currency: r.Currency, MoreCurrencies: words(r.MoreCurrencies),
-			VAT: r.VAT, Region: r.Region, OrganisationType: r.OrganisationType, PasswordPolicy: r.PasswordPolicy, Note: r.Note},
+			VAT: r.VAT, Region: r.Region, OrganisationType: r.OrganisationType, PasswordPolicy: r.PasswordPolicy, ShowPasswords: r.ShowPasswords, Note: r.Note},
 	}
 	for c, has := range map[Capability]bool{Resell: r.Resell, Build: r.Build, Operate: r.Operate} {
 		if has {

@@ -89,6 +89,9 @@ func agreementDigest(a Agreement, withPassword bool) string {
 		c.add("capabilities", fmt.Sprint(a.Capabilities)) // none is not the same as the default
 	}
 	c.flag("manages_sub_partners", a.ManagesSubPartners)
+	if a.ShowPasswords {
+		c.flag("show_passwords", true)
+	}
 	c.add("currency", a.Currency)
 	c.add("more_currencies", joined(a.MoreCurrencies))
 	c.number("deposit", a.Deposit)

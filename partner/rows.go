@@ -53,6 +53,7 @@ type partnerRow struct {
 	OrganisationType   string
 	VAT                *int `gorm:"column:vat"`
 	PasswordPolicy     string
+	ShowPasswords      bool
 	Note               string
 }
 

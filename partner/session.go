@@ -19,6 +19,8 @@ type Session struct {
 	Account   AccountID // of a project's delegated log-in
 	Region    string    // of the project it works in, that one or the one switched into, when the session was read
 	Expires   time.Time // at the latest; idle sessions end before
+	Created   time.Time // in what Sessions returns
+	LastUsed  time.Time // in what Sessions returns; to a minute or so
 	token     *string   // a pointer: fmt prints an address, not the token
 }
 
@@ -196,7 +198,7 @@ func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error
 	if err != nil {
 		return err
 	}
-	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error { return s.changePassword(tx, identity, hash, g) })
+	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error { return s.changePassword(tx, identity, new, hash, g) })
 }
 
 // ownLogin is the caller's log-in, and what a new password for it is held to.
@@ -219,7 +221,7 @@ func (s *Standing) ownLogin(tx *store.Tx) (identity identityRow, rules passwordR
 	return identity, rules, err
 }
 
-func (s *Standing) changePassword(tx *store.Tx, identity identityRow, hash string, g guess) error {
+func (s *Standing) changePassword(tx *store.Tx, identity identityRow, new Secret, hash string, g guess) error {
 	n, err := tx.Exec(decided, "UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1 WHERE id = ? AND version = ?",
 		hash, identity.ID, identity.Version)
 	if err != nil {
@@ -235,8 +237,13 @@ func (s *Standing) changePassword(tx *store.Tx, identity identityRow, hash strin
 	if err := g.forgive(tx); err != nil {
 		return err
 	}
-	if err := voidTokens(tx, UserID(s.User.ID), resetsPassword); err != nil {
-		return err
+	if !s.isProject() {
+		if err := voidTokens(tx, UserID(s.User.ID), resetsPassword); err != nil {
+			return err
+		}
+		if err := s.reg.keepShown(tx, UserID(s.User.ID), new); err != nil {
+			return err
+		}
 	}
 	return s.Record(tx, "password.changed", s.Actor(), "password")
 }

@@ -151,10 +151,19 @@ func readOffer(tx *store.Tx, token Secret, lock string) (o offer, err error) {
 	if len(token) > longest {
 		return o, errNoToken
 	}
+	return oneOffer(tx, "t.token_hash = ?", digest(string(token)), lock)
+}
+
+// offerTo is the invitation that a user has not accepted yet, if it still serves.
+func offerTo(tx *store.Tx, user UserID) (offer, error) {
+	return oneOffer(tx, "t.user_id = ? AND t.purpose = 'user' AND t.state = 'open'", string(user), "UPDATE OF t")
+}
+
+func oneOffer(tx *store.Tx, which, arg, lock string) (o offer, err error) {
 	var list []offer
 	err = tx.Query(deciding, &list, `SELECT t.id, t.purpose, t.partner_id, t.user_id, t.email_key, t.inviter, t.form AS form_version, COALESCE(f.schema, '') AS schema, t.state, t.expires_at, u.identity_id,
 		i.login, i.email, i.email_key AS now_email_key, i.epoch, u.name, u.role, u.locale, u.ended_at <> 0 AS ended_place, p.path AS partner_path FROM prm_tokens t JOIN prm_users u ON u.id = t.user_id JOIN prm_identities i ON i.id = u.identity_id JOIN prm_partners p ON p.id = t.partner_id
-		LEFT JOIN prm_forms f ON f.kind = 'partner' AND f.version = t.form WHERE t.token_hash = ?`+tx.Lock(lock), digest(string(token)))
+		LEFT JOIN prm_forms f ON f.kind = 'partner' AND f.version = t.form WHERE `+which+tx.Lock(lock), arg)
 	if err != nil {
 		return o, err
 	}

@@ -314,6 +314,9 @@ func (s *Standing) insertUser(tx *store.Tx, id UserID, u NewUser) (token Secret,
 		return "", err
 	}
 	if !invited {
+		if err := s.reg.keepShown(tx, id, u.Password); err != nil {
+			return "", err
+		}
 		return "", s.Record(tx, "user.added", string(id))
 	}
 	event, err := s.record(tx, "user.invited", string(id), nil)

@@ -132,6 +132,11 @@ func (s *Standing) editUser(tx *store.Tx, u User, after NewUser, ready preparedU
 	if n != 1 {
 		return errChanged
 	}
+	if after.Role == Admin && u.Role != Admin {
+		if err := forgetShown(tx, u.ID); err != nil {
+			return err
+		}
+	}
 	if ready.email != u.Email {
 		_, err := tx.Exec(decided, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = email_verified AND email_key = ?, version = version + 1
 			WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)`, ready.email, emailKey(ready.email), emailKey(ready.email), u.ID)
@@ -189,6 +194,12 @@ func (d *Users) Remove(ctx context.Context, id UserID) (err error) {
 			return err
 		}
 		if err := voidTokens(tx, id, ""); err != nil {
+			return err
+		}
+		if err := forgetShown(tx, id); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(decided, "DELETE FROM prm_outside_logins WHERE identity_id = (SELECT identity_id FROM prm_users WHERE id = ?)", id); err != nil {
 			return err
 		}
 		if err := endSessions(tx, id); err != nil {

@@ -34,7 +34,7 @@ var tables = []Table{
 		Columns: []string{"parent_id", "path", "depth", "state", "version", "created_at", "locale", "currency", "more_currencies",
 			"resell", "build", "operate", "manages_sub_partners", "own_blocks", "own_cascade", "own_inherited", "own_epoch",
 			"users_blocks", "users_cascade", "users_inherited", "users_epoch", "contact_id",
-			"region", "organisation_type", "vat", "password_policy"},
+			"region", "organisation_type", "vat", "password_policy", "show_passwords"},
 		Personal: []string{"name", "name_key", "email", "phone", "note"},
 		Keeps:    "the row: documents and ledger entries refer to it",
 	},
@@ -135,6 +135,19 @@ var tables = []Table{
 		Personal: []string{"email_key"},
 		Secret:   []string{"token_hash"},
 		Keeps:    "nothing: it goes with its user",
+	},
+	{
+		Name:     "prm_outside_logins",
+		Columns:  []string{"issuer", "identity_id", "created_at"},
+		Personal: []string{"subject"},
+		Keeps:    "nothing: it goes with its identity",
+	},
+	{
+		Name:    "prm_shown_passwords",
+		Partner: "partner_id",
+		Columns: []string{"user_id", "created_at"},
+		Secret:  []string{"sealed"},
+		Keeps:   "nothing: it goes with its user",
 	},
 	{
 		Name:     "prm_keys",

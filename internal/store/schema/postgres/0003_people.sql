@@ -92,3 +92,23 @@ CREATE TABLE prm_partner_profiles (
   created_at BIGINT NOT NULL
 );
 CREATE TRIGGER prm_partner_profiles_no_update BEFORE UPDATE ON prm_partner_profiles FOR EACH STATEMENT EXECUTE FUNCTION prm_append_only();
+
+-- Sealed copies of passwords that a partner's admins may look at.
+ALTER TABLE prm_partners ADD COLUMN show_passwords BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE TABLE prm_shown_passwords (
+  user_id    TEXT COLLATE "C" NOT NULL PRIMARY KEY REFERENCES prm_users (id),
+  partner_id TEXT COLLATE "C" NOT NULL REFERENCES prm_partners (id),
+  sealed     TEXT NOT NULL,
+  created_at BIGINT NOT NULL
+);
+CREATE INDEX prm_shown_passwords_by_partner ON prm_shown_passwords (partner_id);
+
+-- Log-ins that others verify.
+CREATE TABLE prm_outside_logins (
+  issuer      TEXT COLLATE "C" NOT NULL,
+  subject     TEXT COLLATE "C" NOT NULL,
+  identity_id TEXT COLLATE "C" NOT NULL REFERENCES prm_identities (id),
+  created_at  BIGINT NOT NULL,
+  PRIMARY KEY (issuer, subject)
+);
+CREATE INDEX prm_outside_logins_by_identity ON prm_outside_logins (identity_id);

@@ -93,3 +93,23 @@ BEGIN SELECT RAISE(ABORT, 'table prm_partner_profiles is append-only'); END;
 CREATE TRIGGER prm_partner_profiles_no_replace BEFORE INSERT ON prm_partner_profiles
   WHEN EXISTS (SELECT 1 FROM prm_partner_profiles WHERE partner_id = NEW.partner_id)
 BEGIN SELECT RAISE(ABORT, 'table prm_partner_profiles is append-only'); END;
+
+-- Sealed copies of passwords that a partner's admins may look at.
+ALTER TABLE prm_partners ADD COLUMN show_passwords BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE TABLE prm_shown_passwords (
+  user_id    TEXT NOT NULL PRIMARY KEY REFERENCES prm_users (id),
+  partner_id TEXT NOT NULL REFERENCES prm_partners (id),
+  sealed     TEXT NOT NULL,
+  created_at BIGINT NOT NULL
+);
+CREATE INDEX prm_shown_passwords_by_partner ON prm_shown_passwords (partner_id);
+
+-- Log-ins that others verify.
+CREATE TABLE prm_outside_logins (
+  issuer      TEXT NOT NULL,
+  subject     TEXT NOT NULL,
+  identity_id TEXT NOT NULL REFERENCES prm_identities (id),
+  created_at  BIGINT NOT NULL,
+  PRIMARY KEY (issuer, subject)
+);
+CREATE INDEX prm_outside_logins_by_identity ON prm_outside_logins (identity_id);
