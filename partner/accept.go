@@ -9,7 +9,7 @@ import (
 
 // Acceptance is what an invitee sends back, and whoever asked for a new password.
 type Acceptance struct {
-	Name     string  // of the person, in place of what the inviter wrote; may be empty
+	Name     string  // of an invitee, in place of what the inviter wrote; may be empty
 	Password Secret  // under the organisation's policy
 	Answers  Answers // to the form, of one who accepts for a partner; see [Access.Invited]
 	// Outside links a log-in that the host has verified, which takes AsVendor; then Password may be empty. It is for invitations.
@@ -17,7 +17,8 @@ type Acceptance struct {
 }
 
 // Accept redeems the token of an invitation, or of a new password, and opens a session. Whoever holds the token may call it; who acts in ctx does
-// not matter but for Outside. A partner that was invited becomes active with it. The address that the token was sent to is the user's from then on.
+// not matter but for Outside. A partner that was invited becomes active with it. The address that the token was sent to is the user's from then on (after a new password, unless somebody has
+// proved it before).
 //
 // *[ValidationError] for the password and the answers, all at once; [ErrNotFound] for no token of ours, [ErrTokenUsed], [ErrTokenExpired] also for one in whose place there is
 // a newer one. [ErrForbidden] if the inviter may not invite any more, *[BlockedError] and [ErrPending] if the organisation is in no state for it:
@@ -90,9 +91,12 @@ type joining struct {
 // redeem does in one transaction what the token is for. Everything that its decision rests on is read again.
 func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (s Session, err error) {
 	// The organisation's gate is passed alone: nobody works there, or becomes a user of it, meanwhile.
-	ask := Ask{Action: "user.edit", Target: o.PartnerID, Changes: true}
+	ask := Ask{Action: "user.edit", Target: o.PartnerID, Changes: true, address: o.EmailKey}
 	if o.Purpose == invitesUser {
 		ask.Action = "user.invite" // which looks at the organisation's state as well
+	}
+	if o.InviterOf != o.PartnerID {
+		ask.also = ID(o.InviterOf)
 	}
 	secret := newToken(d.reg.db)
 	err = d.reg.Write(AsVendor(ctx, ledger.System), ask, func(tx *store.Tx, st *Standing) error {
@@ -117,7 +121,7 @@ func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (
 		}
 		identity := identityRow{ID: o.IdentityID, Kind: "human", Epoch: o.Epoch + 1}
 		var barred error
-		if s, barred, err = d.begin(tx, identity, secret, "", ""); err == nil {
+		if s, barred, err = d.begin(tx, identity, opening{token: secret, gated: true}); err == nil {
 			err = barred
 		}
 		return err
@@ -138,6 +142,12 @@ func useToken(tx *store.Tx, o *offer) error {
 
 func (s *Standing) takeNewPassword(tx *store.Tx, o *offer, hash string) error {
 	_, err := tx.Exec(decided, "UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1 WHERE id = ?", hash, o.IdentityID)
+	if err != nil {
+		return err
+	}
+	// The mail has come to him: the address is his, unless another has proved it before.
+	_, err = tx.Exec(decided, `UPDATE prm_identities SET email_verified = TRUE WHERE id = ? AND email_key <> '' AND NOT EXISTS
+		(SELECT 1 FROM prm_identities o WHERE o.email_key = prm_identities.email_key AND o.email_verified)`, o.IdentityID)
 	if err != nil {
 		return err
 	}
@@ -162,7 +172,7 @@ func (s *Standing) join(tx *store.Tx, o *offer, j joining) error {
 		}
 	}
 	if o.Purpose == invitesPartner {
-		n, err := tx.Exec(decided, "UPDATE prm_partners SET state = 'active', version = version + 1 WHERE id = ? AND state = 'pending'", o.PartnerID)
+		n, err := tx.Exec(decided, "UPDATE prm_partners SET state = 'active', version = version + 1 WHERE id = ? AND state IN ('pending', 'expired')", o.PartnerID)
 		if err != nil {
 			return err
 		}
@@ -204,11 +214,12 @@ func (s *Standing) prove(tx *store.Tx, o *offer, hash string) error {
 }
 
 // Reinvite sends an invitee a new token; the one he had is void. It is for those who may invite him; an invitation of a partner that has run
-// out is the vendor's to renew. With Options.DeliverTokens the token is returned instead. [ErrBadTransition] for a user who has accepted.
+// out is the vendor's to renew. With Options.DeliverTokens the token is returned instead. [ErrBadTransition] for a user who has accepted or is disabled; [ErrUnavailable]
+// after five letters to him within an hour, but for the host; *[BlockedError], [ErrPending] and [ErrForbidden] as [Users.Add].
 func (d *Access) Reinvite(ctx context.Context, u UserID) (token Secret, err error) {
 	defer wrap(&err, "invite again")
 	err = d.reg.Users.change(ctx, "user.reinvite", u, func(tx *store.Tx, s *Standing, user User) error {
-		if !user.Invited {
+		if !user.Invited || !user.Active {
 			return ErrBadTransition
 		}
 		purpose := invitesUser
@@ -231,7 +242,8 @@ func (d *Access) Reinvite(ctx context.Context, u UserID) (token Secret, err erro
 // ResetPassword sends a user a token with which he chooses a new password ([Access.Accept]), for an hour; nobody chooses it for him. His old one
 // serves until then. It is for admins of his organisation or of one that manages it, and for the vendor, its support included. An admin of the
 // vendor gets the token of a user without an address in the result, a host with Options.DeliverTokens every token; otherwise that is a field error
-// "contact.email". [ErrBadTransition] for a user who is disabled, or invited and has no password yet.
+// "contact.email". [ErrBadTransition] for a user who is disabled, or invited and has no password yet; [ErrUnavailable] after five letters to him within
+// an hour, but for the host.
 func (d *Users) ResetPassword(ctx context.Context, id UserID) (token Secret, err error) {
 	defer wrap(&err, "reset password")
 	err = d.change(ctx, "user.reset", id, func(tx *store.Tx, s *Standing, u User) error {

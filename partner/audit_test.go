@@ -29,15 +29,27 @@ func TestPIL03_OnlyTheVendorLearnsOfNamesakes(t *testing.T) {
 	})
 }
 
-// TestPIL27_AnAddressThatIsALoginNameStays: else the name of an address nobody proved would stay taken.
+// TestPIL27_AnAddressThatIsALoginNameStays, once somebody logs in by it; before, the name follows the address, and keeps nobody else from his.
 func TestPIL27_AnAddressThatIsALoginNameStays(t *testing.T) {
-	each(t, func(w *world) {
+	mailing(t, func(w *world, box *postbox) {
 		p, err := w.reg.Partners.Invite(w.vendor, partner.Agreement{Name: "A", Login: "first@b.example", Email: "first@b.example", Currency: "EUR"})
 		w.must(err)
-		_, err = w.reg.Partners.Edit(w.vendor, p.ID, p.Version, func(a *partner.Agreement) { a.Email = "second@b.example" })
-		if got := fields(err); got != "email:format" {
-			w.t.Errorf("got %v", err)
+		late := w.token(box, "welcome", "first@b.example")
+		p, err = w.reg.Partners.Edit(w.vendor, p.ID, p.Version, func(a *partner.Agreement) { a.Email = "second@b.example" })
+		if w.must(err); p.Login != "second@b.example" {
+			w.t.Errorf("the log-in name is %s", p.Login)
 		}
+		wants(w.t, "the token to the mistyped address", second(w.accept(late)), partner.ErrTokenExpired)
+		w.faulty(second(w.reg.Partners.Edit(w.vendor, p.ID, p.Version, func(a *partner.Agreement) { a.Email = "" })), "email:required")
+		w.must(second(w.reg.Access.Reinvite(w.vendor, p.Contact)))
+		w.must(second(w.accept(w.token(box, "welcome", "second@b.example"))))
+		w.login("second@b.example")
+		p, err = w.reg.Partners.Get(w.vendor, p.ID)
+		w.must(err)
+		w.faulty(second(w.reg.Partners.Edit(w.vendor, p.ID, p.Version, func(a *partner.Agreement) { a.Email = "third@b.example" })), "email:format")
+		q, me := w.partner("acme")
+		w.must(second(w.reg.Users.Add(me, q.ID, partner.NewUser{Email: "first@b.example", Name: "First", Role: partner.Member})))
+		w.must(second(w.accept(w.token(box, "welcome", "first@b.example"))))
 	})
 }
 

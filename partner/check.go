@@ -116,10 +116,15 @@ func (c *checks) email(path, value string, required bool) string {
 		c.add(path, "format", "must be an e-mail address", nil)
 		return ""
 	}
+	if strings.ContainsFunc(value, unseen) || norm.NFKC.String(value) != norm.NFC.String(value) { // mail systems take it for another one
+		c.add(path, "format", "must be an e-mail address in its usual characters", nil)
+		return ""
+	}
 	return value
 }
 
-func emailKey(email string) string { return cases.Fold().String(norm.NFC.String(email)) }
+// emailKey is what addresses are compared by. Case is folded letter by letter: full folding makes one address of two, as of straße and strasse.
+func emailKey(email string) string { return strings.ToLower(norm.NFC.String(email)) }
 
 // phone normalises a number to E.164, by the host's reader if there is one.
 func (c *checks) phone(path, value, country string, read func(raw, country string) (string, error)) string {

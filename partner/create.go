@@ -87,14 +87,20 @@ func (r *Registry) insertPartner(tx *store.Tx, s *Standing, id string, a Agreeme
 	if err := r.maySeal(a); err != nil {
 		return "", err
 	}
+	if mode == modeInvite {
+		if err := unproved(tx, a.Email); err != nil {
+			return "", err
+		}
+	}
 	row, err := r.newPartnerRow(tx, id, a, mode)
 	if err != nil {
 		return "", err
 	}
 	identity := identityRow{ID: tx.NewID("idn"), Kind: "human", Login: a.Login, Email: row.Email, EmailKey: emailKey(row.Email),
 		PasswordHash: a.prepared.passwordHash, Version: 1, CreatedAt: tx.Now()}
-	key := loginKey(a.Login)
-	identity.LoginKey = &key
+	if key := loginKey(a.Login); mode != modeInvite || key != loginKey(row.Email) { // an address is the name of whoever proves it first
+		identity.LoginKey = &key
+	}
 	user := userRow{ID: tx.NewID("usr"), IdentityID: identity.ID, PartnerID: row.ID, Name: a.Name, Role: string(Admin), Invited: mode == modeInvite,
 		Version: 1, CreatedAt: tx.Now()}
 	row.ContactID = &user.ID

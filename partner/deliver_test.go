@@ -263,7 +263,7 @@ func TestBEY30_AProcessThatDiesLeavesItsDeliveriesToOthers(t *testing.T) {
 		if w.post(); len(box.sent) != 2 || w.deliveries("")[0].Attempt != 2 {
 			w.t.Fatalf("%d sent, %+v", len(box.sent), w.deliveries(""))
 		}
-		tamper(w.t, w.db, "UPDATE prm_deliveries SET state = 'leased', attempt = 12, failures = 11, owner = 'run_other', next_at = 0")
+		tamper(w.t, w.db, "UPDATE prm_deliveries SET state = 'leased', attempt = 12, failures = 11, alone = TRUE, owner = 'run_other', next_at = 0")
 		w.post()
 		if dead := w.deliveries("dead"); len(dead) != 2 || dead[0].LastError == "" || box.came[dead[0].ID] != 1 {
 			w.t.Errorf("the deliveries are %+v", w.deliveries(""))

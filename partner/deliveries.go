@@ -65,9 +65,20 @@ func (r *Registry) delivery(row outbox.Delivery) Delivery {
 	return d
 }
 
+// Dismiss forgets a dead delivery, with what it says. Vendor only. Errors as Retry.
+func (d *Activity) Dismiss(ctx context.Context, delivery string) (err error) {
+	defer wrap(&err, "dismiss delivery")
+	return d.settle(ctx, delivery, "delivery.dismissed", outbox.Dismiss)
+}
+
 // Retry has a dead delivery tried again, as if for the first time. Vendor only. [ErrNotFound]; [ErrBadTransition] for one that is not dead.
 func (d *Activity) Retry(ctx context.Context, delivery string) (err error) {
 	defer wrap(&err, "retry delivery")
+	return d.settle(ctx, delivery, "delivery.retried", outbox.Retry)
+}
+
+// settle does something about a dead delivery.
+func (d *Activity) settle(ctx context.Context, delivery, kind string, do func(*store.Tx, string) (bool, error)) error {
 	return d.reg.Write(ctx, Ask{Action: "activity.retry"}, func(tx *store.Tx, s *Standing) error {
 		if !store.Plain(delivery) {
 			return errNotHere
@@ -76,14 +87,14 @@ func (d *Activity) Retry(ctx context.Context, delivery string) (err error) {
 		if err := tx.Take(tx.From(s.scope(false), outbox.Table).Where("id = ?", delivery), &row, changing); err != nil {
 			return err
 		}
-		switch again, err := outbox.Retry(tx, delivery); {
+		switch done, err := do(tx, delivery); {
 		case err != nil:
 			return err
-		case !again:
+		case !done:
 			return ErrBadTransition
 		}
 		s.delivered = true
 		s.Account.ID, s.Holder.ID = text(row.AccountID), row.PartnerID // whose activity it is
-		return s.Record(tx, "delivery.retried", delivery, "state")
+		return s.Record(tx, kind, delivery, "state")
 	})
 }

@@ -2,7 +2,8 @@ package partner
 
 import (
 	"encoding/json"
-	"maps"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,9 @@ import (
 
 // letter is what one receiver is told of an event. In the delivery's row it is the payload.
 type letter struct {
+	id       string // of its delivery; made if empty
 	template string
+	expires  store.Micros      // from then on it says nothing
 	To       string            `json:"to"`
 	Locale   string            `json:"locale,omitempty"`
 	Token    string            `json:"token,omitempty"`
@@ -32,7 +35,7 @@ const (
 // deliver puts a letter about event on its way, in the transaction of the event. The token in it is the one that was made with it, however often
 // it is sent.
 func (s *Standing) deliver(tx *store.Tx, e eventRow, l letter) error {
-	d := outbox.Delivery{ID: tx.NewID("dlv"), EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: l.template, Region: s.Account.Region}
+	d := outbox.Delivery{ID: orElse(l.id, tx.NewID("dlv")), ExpiresAt: l.expires, EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: l.template, Region: s.Account.Region}
 	text, err := json.Marshal(l)
 	if err != nil { // it holds nothing but text
 		return err
@@ -67,7 +70,7 @@ func (l letter) message(d outbox.Delivery) Message {
 	m := Message{ID: d.ID, Template: l.template, Locale: l.Locale, To: l.To, Region: d.Region, Token: Secret(l.Token), Data: l.Data}
 	text := texts[l.template]
 	var words []string
-	for _, word := range slices.Sorted(maps.Keys(l.Data)) {
+	for _, word := range []string{wordPartner, wordName, wordProject} { // a word that is not there leaves a gap
 		words = append(words, "{"+word+"}", l.Data[word])
 	}
 	fill := strings.NewReplacer(words...)
@@ -81,7 +84,7 @@ func (l letter) message(d outbox.Delivery) Message {
 
 // texts are what letters say, by template.
 var texts = map[string]struct{ subject, body string }{
-	templateWelcome: {"Welcome to the partner programme", `Hello {name},
+	templateWelcome: {"Welcome to the partner programme", `Hello,
 
 you are invited to work for {partner} in our partner programme. Accept the invitation with the code below and choose a password.
 `},
@@ -125,16 +128,22 @@ func (l letter) hushed(err error) error {
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	text := err.Error()
 	for _, s := range secrets {
-		if len(s) > 2 {
-			text = strings.ReplaceAll(text, s, "[redacted]")
+		for _, form := range []string{s, url.QueryEscape(s)} {
+			if len(s) > 2 {
+				text = regexp.MustCompile("(?i)"+regexp.QuoteMeta(form)).ReplaceAllLiteralString(text, redacted)
+			}
 		}
 	}
+	text = addressLike.ReplaceAllLiteralString(text, redacted)
 	kind := fail.KindOf(err)
 	if kind == nil {
 		return hush(text)
 	}
 	return fail.New(kind, text)
 }
+
+// addressLike is what looks like an address, in the spelling of whoever repeats it.
+var addressLike = regexp.MustCompile(`(?i)[^\s<>()"',;:]*(@|%40)[^\s<>()"',;:]*`)
 
 // hush is an error that is nothing but its text.
 type hush string

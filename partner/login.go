@@ -73,7 +73,7 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 			return err
 		}
 		var err error
-		s, barred, err = d.begin(tx, identity, token, source, renewed)
+		s, barred, err = d.begin(tx, identity, opening{token: token, source: source, renewed: renewed})
 		return err
 	})
 	if err == nil {
@@ -85,9 +85,17 @@ func (d *Access) open(ctx context.Context, identity identityRow, renewed, source
 	return s, nil
 }
 
+// opening is how a session is begun.
+type opening struct {
+	token   string
+	source  string // where the log-in came from
+	renewed string // a new hash of the same password
+	gated   bool   // the organisation's gate has been passed alone: there are no others to pass
+}
+
 // begin writes the session and reads it as every later call will; barred is why there is none.
-func (d *Access) begin(tx *store.Tx, identity identityRow, token, source, renewed string) (s Session, barred, err error) {
-	row, err := d.insertSession(tx, identity, token, renewed != "")
+func (d *Access) begin(tx *store.Tx, identity identityRow, how opening) (s Session, barred, err error) {
+	row, err := d.insertSession(tx, identity, how)
 	if err != nil {
 		return s, nil, err
 	}
@@ -100,25 +108,27 @@ func (d *Access) begin(tx *store.Tx, identity identityRow, token, source, renewe
 		_, err := tx.Exec(decided, "DELETE FROM prm_sessions WHERE id = ?", row.ID)
 		return s, barred, err
 	}
-	if err := remember(tx, identity.ID, source, renewed); err != nil {
+	if err := remember(tx, identity.ID, how.source, how.renewed); err != nil {
 		return s, nil, err
 	}
-	return st.session(token), nil, st.Record(tx, "session.opened", row.ID)
+	return st.session(how.token), nil, st.Record(tx, "session.opened", row.ID)
 }
 
 // insertSession writes the session with the epochs it is born in. The rows they come from are shared, so that a block or a password
 // change is either seen here or ends this session.
-func (d *Access) insertSession(tx *store.Tx, identity identityRow, token string, renew bool) (sessionRow, error) {
-	row := sessionRow{ID: tx.NewID("ses"), TokenHash: digest(token), IdentityID: identity.ID, CreatedAt: tx.Now(), SeenAt: tx.Now(),
+func (d *Access) insertSession(tx *store.Tx, identity identityRow, how opening) (sessionRow, error) {
+	row := sessionRow{ID: tx.NewID("ses"), TokenHash: digest(how.token), IdentityID: identity.ID, CreatedAt: tx.Now(), SeenAt: tx.Now(),
 		EndsAt: tx.Now().Add(d.reg.opts.Session.Absolute)}
 	if err := findPlace(tx, identity, &row); err != nil {
 		return row, err
 	}
-	if err := enterGates(tx, row.PartnerID, row.IdentityID, text(row.AccountID)); err != nil {
-		return row, err
+	if !how.gated {
+		if err := enterGates(tx, row.PartnerID, row.IdentityID, text(row.AccountID)); err != nil {
+			return row, err
+		}
 	}
 	lock := sharing
-	if renew {
+	if how.renewed != "" || how.gated {
 		lock = changing // it will be written: two that shared it first would wait for each other
 	}
 	var now identityRow

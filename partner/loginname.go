@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -11,8 +12,12 @@ import (
 
 const maxLogin = 64
 
-// loginKey is what a log-in name is unique by: NFKC-normalised and case-folded, so that "Ａcme" and "acme" are one name.
+// loginKey is what a log-in name is unique by: NFKC-normalised and case-folded, so that "Ａcme" and "acme" are one name. An address is compared as
+// addresses are, or the name of one would be another one's.
 func loginKey(login string) string {
+	if strings.Contains(login, "@") {
+		return emailKey(strings.TrimSpace(login))
+	}
 	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(strings.TrimSpace(login))))
 }
 
@@ -33,6 +38,8 @@ func (c *checks) login(path, login, email string) {
 	case strings.Contains(key, "@"):
 		if email == "" || emailKey(email) != emailKey(strings.TrimSpace(login)) {
 			c.add(path, "format", "a log-in name with @ must be the owner's own proved e-mail address", nil)
+		} else if slices.ContainsFunc(strings.FieldsFunc(key, func(r rune) bool { return strings.ContainsRune("@.-_+", r) }), mixesScripts) {
+			c.add(path, "format", "must not mix alphabets that look alike", nil)
 		}
 	case !strings.ContainsFunc(key, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }):
 		c.add(path, "format", "must contain letters or digits", nil)

@@ -3,7 +3,6 @@ package partner
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -16,7 +15,8 @@ import (
 // Notifier tells people what concerns them, by mail as a rule. A message may come more than once, from several processes too: its ID tells. It
 // was delivered if Notify returns nil. An error that matches [ErrRefused] or [ErrInvalid] is final; one that matches [ErrUnavailable] says that
 // the way there is down, and is waited out; any other counts, and the twelfth is the last: the delivery is then dead, until [Activity.Retry].
-// Notify is called outside transactions, from several goroutines, and returns when ctx ends.
+// Notify is called outside transactions, from several goroutines. It returns when ctx ends, after two minutes at the latest; one that does not is
+// left to itself, and its message sent again.
 type Notifier interface {
 	Notify(ctx context.Context, m Message) error
 }
@@ -79,46 +79,70 @@ type Worker interface {
 // step at once. Not inside a host transaction. Who acts in ctx does not matter.
 func (r *Registry) Step(ctx context.Context, rooms ...Worker) (more bool, err error) {
 	defer wrap(&err, "step")
-	if store.Joined(r.db) {
-		return false, errInHostTx
+	ctx, leave, err := r.beginWork(ctx)
+	if err != nil {
+		return false, err
 	}
-	more, err = r.step(ctx)
-	for _, room := range rooms {
-		left, failed := room.Step(ctx)
+	defer leave()
+	if r.queue != nil {
+		more, err = r.queue.Step(ctx)
+	}
+	for _, step := range append([]func(context.Context) (bool, error){r.sweepIfDue}, steps(rooms)...) {
+		left, failed := step(ctx)
 		more, err = more || left, cmp.Or(err, failed)
 	}
 	return more, err
 }
 
-// step does one round of the floor's own work.
-func (r *Registry) step(ctx context.Context) (more bool, err error) {
-	if r.queue != nil {
-		more, err = r.queue.Step(ctx)
+func steps(rooms []Worker) []func(context.Context) (bool, error) {
+	list := make([]func(context.Context) (bool, error), len(rooms))
+	for i, room := range rooms {
+		list[i] = room.Step
 	}
-	if err != nil || !r.sweepDue() {
-		return more, err
+	return list
+}
+
+// beginWork is for calls that work on after their transactions: Close ends ctx and waits for leave.
+func (r *Registry) beginWork(ctx context.Context) (_ context.Context, leave func(), err error) {
+	if store.Joined(r.db) {
+		return ctx, nil, errInHostTx
 	}
-	left, err := r.sweep(ctx)
-	return more || left, err
+	r.working.RLock()
+	if r.life.Err() != nil {
+		r.working.RUnlock()
+		return ctx, nil, store.ErrClosed
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	detach := context.AfterFunc(r.life, cancel)
+	return ctx, func() {
+		detach()
+		cancel()
+		r.working.RUnlock()
+	}, nil
 }
 
 // Run works until ctx ends: it delivers what waits, sweeps up what has run out, and steps the given rooms. All goroutines of the SDK are its
-// own, and have ended when it returns. What fails is logged and tried again. It returns an error only if it cannot work at all: inside a host
-// transaction, or on a Registry that is closed.
+// own, and have ended when it returns, but for a call of Options.Notifier that does not. What fails is logged and tried again. It returns an error
+// only if it cannot work at all: inside a host transaction, or when the Registry is closed.
 func (r *Registry) Run(ctx context.Context, rooms ...Worker) (err error) {
 	defer wrap(&err, "run")
-	if store.Joined(r.db) {
-		return errInHostTx
+	ctx, leave, err := r.beginWork(ctx)
+	if err != nil {
+		return err
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	defer leave()
 	var group sync.WaitGroup
-	group.Go(func() { r.loop(ctx, stop, "floor", r.wake, r.step) })
+	if r.queue != nil {
+		group.Go(func() {
+			r.loop(ctx, "deliveries", func(ctx context.Context) (bool, error) { return false, r.queue.Run(ctx, r.wake, poll) })
+		})
+	}
+	group.Go(func() { r.loop(ctx, "sweeping", r.sweepIfDue) }) // it can wait for a host's transaction; mail does not
 	for _, room := range rooms {
-		group.Go(func() { r.loop(ctx, stop, fmt.Sprintf("%T", room), nil, room.Step) })
+		group.Go(func() { r.loop(ctx, fmt.Sprintf("%T", room), room.Step) })
 	}
 	group.Wait()
-	if errors.Is(context.Cause(ctx), store.ErrClosed) {
+	if r.life.Err() != nil {
 		return store.ErrClosed
 	}
 	return nil
@@ -131,19 +155,15 @@ const (
 )
 
 // loop steps one room until ctx ends.
-func (r *Registry) loop(ctx context.Context, stop context.CancelCauseFunc, room string, wake <-chan struct{}, step func(context.Context) (bool, error)) {
+func (r *Registry) loop(ctx context.Context, room string, step func(context.Context) (bool, error)) {
 	pause := poll
 	for ctx.Err() == nil {
 		more, err := step(ctx)
-		switch {
-		case errors.Is(err, store.ErrClosed):
-			stop(store.ErrClosed)
-			return
-		case err != nil && ctx.Err() == nil:
+		if err == nil {
+			pause = poll
+		} else if ctx.Err() == nil {
 			pause = min(max(2*pause, callPause), maxPause)
 			r.opts.Logger.WarnContext(ctx, "work in the background failed and will be tried again", "room", room, "pause", pause, "error", err)
-		default:
-			pause = poll
 		}
 		if err == nil && more {
 			continue
@@ -151,7 +171,6 @@ func (r *Registry) loop(ctx context.Context, stop context.CancelCauseFunc, room 
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-		case <-wake:
 		case <-timer.C:
 		}
 		timer.Stop()

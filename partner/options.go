@@ -48,7 +48,8 @@ type Options struct {
 	// inside a host transaction such calls refuse. Defaults to asking nobody.
 	StepUp func(ctx context.Context, principal, action, target string) (ok bool, err error)
 	// DeliverTokens has tokens in the results of the calls that make them, for a host that brings them to people by ways of its own, instead of
-	// in deliveries. Defaults to false.
+	// in deliveries. They count as mailed: whoever has one is the person it is for, so never show one to the caller, who could act as that person and
+	// take his address. Defaults to false.
 	DeliverTokens bool
 	// InvitationLife is how long an invitation can be accepted. Defaults to 14 days.
 	InvitationLife time.Duration

@@ -82,7 +82,7 @@ func (d *Access) Enter(ctx context.Context, who Outside) (s Session, err error) 
 	secret := newToken(d.reg.db)
 	if p.Linked {
 		err = store.InTx(ctx, d.reg.db, func(tx *store.Tx) error {
-			s, err = d.enterAs(tx, p, secret)
+			s, err = d.enterAs(tx, p, secret, false)
 			return err
 		})
 	} else {
@@ -97,16 +97,24 @@ func (d *Access) Enter(ctx context.Context, who Outside) (s Session, err error) 
 // place is a user's, with what entering needs of it.
 type place struct {
 	UserID, PartnerID, IdentityID string
+	InviterOf                     string // organisation of the invitation's sender, if that is another one
 	Epoch                         int64
 	Invited, Proved, Linked       bool
 }
 
-const placeColumns = "SELECT u.id AS user_id, u.partner_id, u.identity_id, i.epoch, u.invited, i.email_verified AS proved, "
+const placeColumns = `SELECT u.id AS user_id, u.partner_id, u.identity_id, i.epoch, u.invited, i.email_verified AS proved,
+	COALESCE((SELECT v.partner_id FROM prm_tokens t JOIN prm_users v ON v.id = t.inviter WHERE t.user_id = u.id AND t.state = 'open' AND t.purpose = 'user'
+	AND v.partner_id <> u.partner_id), '') AS inviter_of, `
 
 // linkedPlace is the one that a log-in is linked to; empty if there is none.
 func linkedPlace(tx *store.Tx, who Outside) (place, error) {
-	return onePlace(tx, placeColumns+`TRUE AS linked FROM prm_outside_logins l JOIN prm_identities i ON i.id = l.identity_id
+	var list []place
+	err := tx.Query(deciding, &list, placeColumns+`TRUE AS linked FROM prm_outside_logins l JOIN prm_identities i ON i.id = l.identity_id
 		JOIN prm_users u ON u.identity_id = i.id WHERE l.issuer = ? AND l.subject = ? AND u.ended_at = 0 AND NOT u.invited`, who.Issuer, who.Subject)
+	if err != nil || len(list) == 0 {
+		return place{}, err
+	}
+	return list[0], nil
 }
 
 // placeByEmail is the one place that a verified address leads to: whoever has proved it, else the one user who has it, else the one invitee.
@@ -142,17 +150,9 @@ func (d *Access) placeByEmail(tx *store.Tx, who Outside) (place, error) {
 	return place{}, nil
 }
 
-func onePlace(tx *store.Tx, query string, args ...any) (place, error) {
-	var list []place
-	if err := tx.Query(deciding, &list, query, args...); err != nil || len(list) == 0 {
-		return place{}, err
-	}
-	return list[0], nil
-}
-
 // enterAs opens the session, unless something bars the user.
-func (d *Access) enterAs(tx *store.Tx, p place, secret string) (Session, error) {
-	s, barred, err := d.begin(tx, identityRow{ID: p.IdentityID, Kind: "human", Epoch: p.Epoch}, secret, "", "")
+func (d *Access) enterAs(tx *store.Tx, p place, secret string, gated bool) (Session, error) {
+	s, barred, err := d.begin(tx, identityRow{ID: p.IdentityID, Kind: "human", Epoch: p.Epoch}, opening{token: secret, gated: gated})
 	if err == nil {
 		err = barred
 	}
@@ -161,7 +161,8 @@ func (d *Access) enterAs(tx *store.Tx, p place, secret string) (Session, error) 
 
 // linkAndEnter links the log-in first; an invitee joins with it.
 func (d *Access) linkAndEnter(ctx context.Context, who Outside, p place, secret string) (s Session, err error) {
-	ask := Ask{Action: "user.edit", Target: p.PartnerID, Changes: true}
+	c := checks{}
+	ask := Ask{Action: "user.edit", Target: p.PartnerID, Changes: true, address: emailKey(c.email("email", who.Email, false)), also: ID(p.InviterOf)}
 	if p.Invited {
 		ask.Action = "user.invite"
 	}
@@ -170,7 +171,7 @@ func (d *Access) linkAndEnter(ctx context.Context, who Outside, p place, secret 
 		if err != nil {
 			return err
 		}
-		if now.UserID != p.UserID || now.Invited != p.Invited {
+		if now.UserID != p.UserID || now.Invited != p.Invited || now.InviterOf != p.InviterOf {
 			return errChanged
 		}
 		st.actor, st.User.ID = actor{}, p.UserID
@@ -190,7 +191,7 @@ func (d *Access) linkAndEnter(ctx context.Context, who Outside, p place, secret 
 		if err := st.link(tx, UserID(p.UserID), p.IdentityID, who); err != nil {
 			return err
 		}
-		s, err = d.enterAs(tx, now, secret)
+		s, err = d.enterAs(tx, now, secret, true)
 		return err
 	})
 	return s, err

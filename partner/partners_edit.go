@@ -56,11 +56,18 @@ func (d *Partners) Edit(ctx context.Context, id ID, version int64, change func(*
 		return p, errCallback
 	}
 	checked, faults := o.checkAgreement(after, modeEdit, before)
-	if invited := p.State == "pending" || loginKey(before.Login) == loginKey(before.Email); invited && emailKey(after.Email) != emailKey(before.Email) {
-		faults.add("email", "format", "cannot change while it is the admin's log-in name, or an invitation is on its way to it", nil)
+	waiting := p.State == "pending" || p.State == "expired"
+	if !waiting && loginKey(before.Login) == loginKey(before.Email) && emailKey(after.Email) != emailKey(before.Email) {
+		faults.add("email", "format", "cannot change while it is the admin's log-in name", nil)
+	}
+	if waiting && checked.Email == "" {
+		faults.add("email", "required", "must not be empty while an invitation is out", nil)
 	}
 	if err := faults.err(); err != nil {
 		return p, err
+	}
+	if emailKey(checked.Email) != emailKey(before.Email) {
+		ask.address = emailKey(checked.Email)
 	}
 	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		if err := s.edit(tx, id, version, before, checked, changed); err != nil {
@@ -186,6 +193,9 @@ func (s *Standing) followEmail(tx *store.Tx, id ID, was, is string) error {
 		return err
 	}
 	if emailKey(was) != emailKey(is) && !s.IsVendor() { // who may give what agreements say
+		if tx.Frozen() {
+			return errFrozen
+		}
 		var c checks
 		if err := s.mayAskForNames(tx); err != nil {
 			return err
@@ -197,8 +207,11 @@ func (s *Standing) followEmail(tx *store.Tx, id ID, was, is string) error {
 			return err
 		}
 	}
-	_, err = tx.Exec(decided, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = FALSE, version = version + 1
-		WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)`, is, emailKey(is), contact[0])
+	if err := s.followLogin(tx, contact[0], was, is); err != nil {
+		return err
+	}
+	_, err = tx.Exec(decided, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = email_verified AND email_key = ?, version = version + 1
+		WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)`, is, emailKey(is), emailKey(is), contact[0])
 	if err != nil {
 		return err
 	}
@@ -285,8 +298,8 @@ func (s *Standing) applyDeposit(tx *store.Tx, c contractRow, currency string) er
 	return nil
 }
 
-// SetContact makes a user of the partner its primary contact, in place of the one there is; a partner's admin may for his own. The
-// database holds exactly one, a user of the same partner. [ErrNotFound] for a user of another one.
+// SetContact makes a user of the partner its primary contact, in place of the one there is; a partner's admin may for his own, and for one that his
+// manages, there only of users who have joined. The database holds exactly one, a user of the same partner. [ErrNotFound] for a user of another one.
 func (d *Partners) SetContact(ctx context.Context, id ID, u UserID) (err error) {
 	defer wrap(&err, "set contact of %s", id)
 	return d.reg.Write(ctx, Ask{Action: "partner.set_contact", Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {
@@ -297,6 +310,9 @@ func (d *Partners) SetContact(ctx context.Context, id ID, u UserID) (err error) 
 		q := tx.From(store.OfPartner(string(id)), usersTable).Where("id = ? AND NOT disabled AND ended_at = 0", u)
 		if err := tx.Take(q, &user, sharing); err != nil {
 			return err
+		}
+		if user.Invited && !s.IsVendor() && s.isBelow() {
+			return errNotAllowed // the deletion of projects is confirmed from there
 		}
 		_, err := tx.Exec(decided, "UPDATE prm_partners SET contact_id = ?, version = version + 1 WHERE id = ?", u, id)
 		if err != nil {

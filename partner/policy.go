@@ -25,6 +25,7 @@ type rule struct {
 	whole  bool    // of members, only for one who is not limited to some accounts
 	works  bool    // new work: only under an organisation that is neither pending nor archived
 	joins  bool    // new people: nor blocked
+	renews bool    // what was begun may go on: the vendor may while it is pending
 	states rightStates
 }
 
@@ -68,7 +69,7 @@ var rules = map[string]rule{
 	"user.read":           {vendor: true, staff: support, admin: true, needs: true},
 	"user.add":            {vendor: true, admin: true, needs: true, home: true, works: true, joins: true},
 	"user.invite":         {vendor: true, admin: true, needs: true, works: true, joins: true},
-	"user.reinvite":       {vendor: true, admin: true, needs: true, works: true},
+	"user.reinvite":       {vendor: true, admin: true, needs: true, works: true, joins: true, renews: true},
 	"user.reset":          {vendor: true, staff: support, admin: true, needs: true},
 	"user.reveal":         {admin: true, needs: true, home: true},
 	"user.link":           {vendor: true, needs: true},
@@ -340,7 +341,7 @@ func (f *facts) partnerState(action string, r *rule) step {
 	switch {
 	case !r.works || p.ID == "":
 		return step{}
-	case (p.State == "pending" || p.State == "expired") && (r.joins || !f.isVendor()):
+	case (p.State == "pending" || p.State == "expired") && (r.joins && !r.renews || !f.isVendor()):
 		return no(ErrPending, "partner", "the partner has not accepted its invitation yet")
 	case p.State == "archived" || p.State == "tombstoned":
 		return no(&BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived")

@@ -51,7 +51,9 @@ func Open(ctx context.Context, db *gorm.DB, opts *Options) (reg *Registry, err e
 	if err != nil {
 		return nil, err
 	}
-	reg = newRegistry(handle, &shared{opts: o, hashes: make(chan struct{}, hashesAtOnce), sealing: seal, wake: make(chan struct{}, 1)})
+	common := &shared{opts: o, hashes: make(chan struct{}, hashesAtOnce), sealing: seal, wake: make(chan struct{}, 1)}
+	common.life, common.end = context.WithCancel(context.Background())
+	reg = newRegistry(handle, common)
 	if o.Notifier != nil {
 		reg.queue = outbox.New(handle, o.Logger, reg.notify)
 	}
@@ -81,7 +83,10 @@ type shared struct {
 	sealing *sealing      // nil if the host gave no sealer
 	queue   *outbox.Queue // nil if it gave no notifier
 	wake    chan struct{}
-	swept   atomic.Int64 // when this process swept last
+	swept   atomic.Int64    // when this process swept last
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	working sync.RWMutex // held for reading by Step and Run
 	forms   sync.Map     // by version, parsed
 }
 
@@ -99,9 +104,15 @@ func newRegistry(db *store.DB, s *shared) *Registry {
 // of another database) shows as [ErrInvalid] from every call.
 func (r *Registry) In(tx *gorm.DB) *Registry { return newRegistry(store.In(r.db, tx), r.shared) }
 
-// Close waits for calls in flight and refuses later ones with [ErrUnavailable]. The host's database stays open. On a Registry made
-// by In it does nothing.
+// Close waits for calls in flight and refuses later ones with [ErrUnavailable]; Run and Step end, and have written down what they have sent. The
+// host's database stays open. On a Registry made by In it does nothing. It is not for a callback of the SDK's.
 func (r *Registry) Close() error {
+	if store.Joined(r.db) {
+		return nil
+	}
+	r.end()
+	r.working.Lock()
+	defer r.working.Unlock()
 	store.Close(r.db)
 	return nil
 }

@@ -5,9 +5,9 @@ import (
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -27,13 +27,15 @@ type sealing struct {
 	key     cipher.AEAD
 	wrapped string // the key, by the host's sealer
 
-	mu     sync.Mutex
-	others map[string]cipher.AEAD // by their wrapped form
+	mu      sync.Mutex
+	refused time.Time              // when the host's sealer last was of no help
+	others  map[string]cipher.AEAD // by their wrapped form
 }
 
 const (
 	sealedPrefix = "sealed1:"
-	maxOthers    = 256 // data keys of other processes that are remembered
+	maxOthers    = 256             // data keys of other processes that are remembered
+	afterRefusal = 5 * time.Second // the sealer is not asked again
 )
 
 // dataKeyUse is what wrapped data keys are bound to.
@@ -41,6 +43,7 @@ var dataKeyUse = "partnerkit data key 1"
 
 var (
 	errSealerBroken = fail.New(fail.Invalid, "Options.Sealer does not give back what it sealed")
+	errSealerAway   = fail.New(fail.Unavailable, "Options.Sealer does not open what it sealed")
 	errUnsealed     = fail.New(fail.Unavailable, "what was sealed cannot be opened")
 )
 
@@ -114,22 +117,23 @@ func (s *sealing) keyBehind(wrapped string) (cipher.AEAD, error) {
 	if wrapped == s.wrapped {
 		return s.key, nil
 	}
-	s.mu.Lock()
-	known, found := s.others[wrapped]
-	s.mu.Unlock()
-	if found {
+	s.mu.Lock() // one after the other: they ask for the same key, as a rule
+	defer s.mu.Unlock()
+	if known, found := s.others[wrapped]; found {
 		return known, nil
+	}
+	if time.Since(s.refused) < afterRefusal {
+		return nil, errSealerAway
 	}
 	key, err := s.host.Decrypt([]byte(wrapped), []byte(dataKeyUse))
 	if err != nil {
-		return nil, fail.Because(fail.Unavailable, "open with Options.Sealer", errors.New("refused"))
+		s.refused = time.Now()
+		return nil, errSealerAway
 	}
 	made, err := aeadOf(key)
 	if err != nil {
 		return nil, errUnsealed
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if len(s.others) >= maxOthers {
 		clear(s.others)
 	}

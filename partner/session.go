@@ -78,6 +78,9 @@ func (d *Access) Logout(ctx context.Context) (err error) {
 func (d *Access) LogoutAll(ctx context.Context, u UserID) (err error) {
 	defer wrap(&err, "log out everywhere")
 	end := func(tx *store.Tx, s *Standing, _ User) error {
+		if err := voidTokens(tx, u, resetsPassword); err != nil {
+			return err
+		}
 		if err := endSessions(tx, u); err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func (d *Access) EndSession(ctx context.Context, session string) (err error) {
 	}
 	ask.Changes = true
 	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		n, err := tx.Delete(tx.From(store.OfPartner(string(orElse(string(s.Of()), string(Vendor)))), sessionsTable).Where("id = ?", session))
+		n, err := tx.Delete(tx.From(store.OfPartner(orElse(string(s.Of()), string(Vendor))), sessionsTable).Where("id = ?", session))
 		if err != nil {
 			return err
 		}

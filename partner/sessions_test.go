@@ -18,12 +18,12 @@ func (w *world) sessions(ctx context.Context, principal string) []partner.Sessio
 // TestPIL32_SessionsAreListedAndEndedSingly: by their owner and by those who see to him, without their tokens, and only the live ones.
 func TestPIL32_SessionsAreListedAndEndedSingly(t *testing.T) {
 	each(t, func(w *world) {
-		p, me := w.partner("acme")
+		p, _ := w.partner("acme")
 		u := w.addedUser(p.ID, "dev")
 		old := w.login("dev")
 		w.clock.Advance(11 * time.Hour)
 		phone, desk := w.login("dev"), w.login("dev")
-		me = w.login("acme")
+		me := w.login("acme")
 		list := w.sessions(desk, "")
 		if len(list) != 3 || list[0].Principal != string(u.ID) || list[0].Partner != p.ID || list[0].Token() != "" || !list[0].Created.After(list[2].Created) ||
 			list[2].Expires.Sub(list[2].Created) != 30*24*time.Hour || list[0].LastUsed.Before(list[0].Created) {

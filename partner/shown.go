@@ -104,7 +104,7 @@ func (s *Standing) shown(tx *store.Tx, id UserID) (row shownRow, err error) {
 		return row, err
 	}
 	var rows []shownRow
-	if err := tx.Find(tx.From(store.OfPartner(string(s.Of())), row.TableName()).Where("user_id = ?", id), &rows); err != nil {
+	if err := tx.Find(tx.From(store.OfPartner(string(s.Of())), "prm_shown_passwords").Where("user_id = ?", id), &rows); err != nil {
 		return row, err
 	}
 	if len(rows) == 0 {

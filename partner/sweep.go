@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -25,14 +26,28 @@ func (r *Registry) sweepDue() bool {
 	return r.swept.CompareAndSwap(last, now)
 }
 
+// sweepIfDue is a worker's step.
+func (r *Registry) sweepIfDue(ctx context.Context) (more bool, err error) {
+	if !r.sweepDue() {
+		return false, nil
+	}
+	return r.sweep(ctx)
+}
+
 // sweep forgets what nobody needs any more and writes down what has run out, a bounded number of each; all of it holds without that.
 func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
 	err = store.InTx(ctx, r.db, func(tx *store.Tx) error {
-		if more, err = outbox.Purge(tx, tx.Now().Add(-doneFor), sweepSize); err != nil {
+		if more, err = outbox.Tidy(tx, tx.Now().Add(-doneFor), sweepSize); err != nil {
 			return err
 		}
 		n, err := tx.Exec(swept, "DELETE FROM prm_sessions WHERE id IN (SELECT id FROM prm_sessions WHERE ends_at < ? ORDER BY ends_at LIMIT ?"+
 			tx.Lock("UPDATE SKIP LOCKED")+")", tx.Now().Add(-sessionsKept), sweepSize)
+		if err != nil {
+			return err
+		}
+		more = more || n == sweepSize
+		n, err = tx.Exec(swept, "UPDATE prm_tokens SET state = 'void', ended_at = expires_at WHERE id IN (SELECT id FROM prm_tokens WHERE state = 'open' AND expires_at <= ?"+
+			" ORDER BY expires_at LIMIT ?"+tx.Lock("UPDATE SKIP LOCKED")+")", tx.Now(), sweepSize)
 		more = more || n == sweepSize
 		return err
 	})
@@ -48,20 +63,17 @@ func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
 
 var swept = store.Everything("what has run out is forgotten, whosesoever it is")
 
-// expireInvitations makes pending partners whose invitation has run out expired.
+// expireInvitations makes pending partners whose invitation has run out expired. One whose row somebody holds is waited for.
 func (r *Registry) expireInvitations(ctx context.Context) (more bool, err error) {
 	var due []string
 	err = store.Read(ctx, r.db, func(tx *store.Tx) error {
-		return tx.Query(swept, &due, `SELECT DISTINCT t.partner_id FROM prm_tokens t JOIN prm_partners p ON p.id = t.partner_id
-			WHERE t.state = 'open' AND t.purpose = 'partner' AND t.expires_at <= ? AND p.state = 'pending' LIMIT ?`, tx.Now(), sweepSize)
+		return tx.Query(swept, &due, "SELECT id FROM prm_partners p WHERE "+ranOut+" ORDER BY created_at LIMIT ?",
+			tx.Now().Add(-r.opts.InvitationLife), tx.Now(), sweepSize)
 	})
 	for _, id := range due {
-		if err != nil {
-			break
-		}
-		err = r.Write(AsVendor(ctx, ledger.System), Ask{Action: "partner.edit", Target: id, Changes: true}, func(tx *store.Tx, s *Standing) error {
-			n, err := tx.Exec(decided, `UPDATE prm_partners SET state = 'expired', version = version + 1 WHERE id = ? AND state = 'pending'
-				AND NOT EXISTS (SELECT 1 FROM prm_tokens WHERE partner_id = prm_partners.id AND purpose = 'partner' AND state = 'open' AND expires_at > ?)`, id, tx.Now())
+		failed := r.Write(AsVendor(ctx, ledger.System), Ask{Action: "partner.edit", Target: id, Changes: true}, func(tx *store.Tx, s *Standing) error {
+			n, err := tx.Exec(decided, "UPDATE prm_partners AS p SET state = 'expired', version = version + 1 WHERE id = ? AND "+ranOut,
+				id, tx.Now().Add(-r.opts.InvitationLife), tx.Now())
 			if err != nil || n == 0 {
 				return err
 			}
@@ -70,6 +82,11 @@ func (r *Registry) expireInvitations(ctx context.Context) (more bool, err error)
 			s.recorded = true
 			return tx.Insert(&e)
 		})
+		err = cmp.Or(err, failed)
 	}
-	return len(due) == sweepSize, err
+	return err == nil && len(due) == sweepSize, err
 }
+
+// ranOut is true of a pending partner that nobody can accept for any more.
+const ranOut = `p.state = 'pending' AND p.created_at <= ? AND NOT EXISTS (SELECT 1 FROM prm_tokens t
+	WHERE t.partner_id = p.id AND t.purpose = 'partner' AND t.state = 'open' AND t.expires_at > ?)`

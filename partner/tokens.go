@@ -31,7 +31,9 @@ type tokenRow struct {
 	UserID    string
 	EmailKey  string
 	Inviter   string
-	Form      int64 // its version, for who is invited with a partner
+	Form      int64   // its version, for who is invited with a partner
+	Rights    rights  // flags that the inviter gave
+	Delivery  *string // that brings it
 	TokenHash string
 	State     string
 	CreatedAt store.Micros `gorm:"autoCreateTime:false"`
@@ -74,6 +76,9 @@ func (s *Standing) issue(tx *store.Tx, purpose, template string, id UserID, e ev
 		}
 		returned = true
 	}
+	if err := s.notTooMany(tx, id); err != nil {
+		return "", err
+	}
 	if err := voidTokens(tx, id, purpose); err != nil {
 		return "", err
 	}
@@ -90,15 +95,42 @@ func (s *Standing) issue(tx *store.Tx, purpose, template string, id UserID, e ev
 	token := newToken(s.reg.db)
 	row := tokenRow{ID: tx.NewID("tok"), Purpose: purpose, PartnerID: string(to.partner), UserID: string(id), EmailKey: emailKey(to.email), Inviter: s.name(),
 		Form: version, TokenHash: digest(token), State: tokenOpen, CreatedAt: tx.Now(), ExpiresAt: tx.Now().Add(life)}
-	if err := tx.Insert(&row); err != nil {
+	if err := tx.Query(decided, &row.Rights, "SELECT rights FROM prm_users WHERE id = ?", id); err != nil {
+		return "", err
+	}
+	row.Rights &= rightFlags
+	if !returned {
+		delivery := tx.NewID("dlv")
+		row.Delivery = &delivery
+	}
+	if err := tx.Insert(&row); taken(err) { // another was first, which a snapshot does not see
+		return "", store.ErrAgain
+	} else if err != nil {
 		return "", err
 	}
 	if returned {
 		return Secret(token), nil
 	}
-	return "", s.deliver(tx, e, letter{template: template, To: to.email, Locale: orElse(to.locale, to.partnerLocale), Token: token,
+	return "", s.deliver(tx, e, letter{id: *row.Delivery, expires: row.ExpiresAt, template: template, To: to.email, Locale: orElse(to.locale, to.partnerLocale), Token: token,
 		Data: map[string]string{wordName: to.name, wordPartner: to.organisation, wordUntil: until(row.ExpiresAt)}})
 }
+
+// lettersPerHour bounds the tokens that one person is sent; the host sends as many as it likes.
+const lettersPerHour = 5
+
+func (s *Standing) notTooMany(tx *store.Tx, id UserID) error {
+	if s.actor.host != "" {
+		return nil
+	}
+	var n int64
+	err := tx.Query(decided, &n, "SELECT count(*) FROM prm_tokens WHERE user_id = ? AND created_at > ?", id, tx.Now().Add(-time.Hour))
+	if err == nil && n >= lettersPerHour {
+		err = errTooManyLetters
+	}
+	return err
+}
+
+var errTooManyLetters = fail.New(fail.Unavailable, "too many letters to this person: try again in an hour")
 
 // errUndeliverable is the fault of a person to whom no mail can be sent.
 func errUndeliverable() *ValidationError {
@@ -112,9 +144,14 @@ func orElse(s, other string) string {
 	return s
 }
 
-// voidTokens ends a user's open tokens of a purpose; "" is all of them.
+// voidTokens ends a user's open tokens of a purpose; "" is all of them. The letters that bring them and wait are not sent.
 func voidTokens(tx *store.Tx, id UserID, purpose string) error {
-	_, err := tx.Exec(decided, "UPDATE prm_tokens SET state = 'void', ended_at = ? WHERE user_id = ? AND (? = '' OR purpose = ?) AND state = 'open'",
+	_, err := tx.Exec(decided, `DELETE FROM prm_deliveries WHERE state IN ('ready', 'dead') AND id IN (SELECT delivery FROM prm_tokens
+		WHERE user_id = ? AND (? = '' OR purpose = ?) AND state = 'open')`, id, purpose, purpose)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(decided, "UPDATE prm_tokens SET state = 'void', ended_at = ? WHERE user_id = ? AND (? = '' OR purpose = ?) AND state = 'open'",
 		tx.Now(), id, purpose, purpose)
 	return err
 }
@@ -127,6 +164,8 @@ type offer struct {
 	UserID      string
 	EmailKey    string // that it was sent to
 	Inviter     string
+	InviterOf   string // his organisation; empty for the host
+	Rights      rights // flags that he gave
 	FormVersion int64
 	Schema      string // of the form; empty if there is none to answer
 	State       string
@@ -151,24 +190,32 @@ func readOffer(tx *store.Tx, token Secret, lock string) (o offer, err error) {
 	if len(token) > longest {
 		return o, errNoToken
 	}
-	return oneOffer(tx, "t.token_hash = ?", digest(string(token)), lock)
+	var list []offer
+	if err := tx.Query(deciding, &list, offers+"t.token_hash = ?"+tx.Lock(lock), digest(string(token))); err != nil {
+		return o, err
+	}
+	return oneOffer(tx, list)
 }
 
 // offerTo is the invitation that a user has not accepted yet, if it still serves.
-func offerTo(tx *store.Tx, user UserID) (offer, error) {
-	return oneOffer(tx, "t.user_id = ? AND t.purpose = 'user' AND t.state = 'open'", string(user), "UPDATE OF t")
-}
-
-func oneOffer(tx *store.Tx, which, arg, lock string) (o offer, err error) {
+func offerTo(tx *store.Tx, user UserID) (o offer, err error) {
 	var list []offer
-	err = tx.Query(deciding, &list, `SELECT t.id, t.purpose, t.partner_id, t.user_id, t.email_key, t.inviter, t.form AS form_version, COALESCE(f.schema, '') AS schema, t.state, t.expires_at, u.identity_id,
-		i.login, i.email, i.email_key AS now_email_key, i.epoch, u.name, u.role, u.locale, u.ended_at <> 0 AS ended_place, p.path AS partner_path FROM prm_tokens t JOIN prm_users u ON u.id = t.user_id JOIN prm_identities i ON i.id = u.identity_id JOIN prm_partners p ON p.id = t.partner_id
-		LEFT JOIN prm_forms f ON f.kind = 'partner' AND f.version = t.form WHERE `+which+tx.Lock(lock), arg)
+	err = tx.Query(deciding, &list, offers+"t.user_id = ? AND t.purpose = 'user' AND t.state = 'open'"+tx.Lock("UPDATE OF t"), user)
 	if err != nil {
 		return o, err
 	}
+	return oneOffer(tx, list)
+}
+
+const offers = `SELECT t.id, t.purpose, t.partner_id, t.user_id, t.email_key, t.inviter, COALESCE(v.partner_id, '') AS inviter_of, t.rights,
+	t.form AS form_version, COALESCE(f.schema, '') AS schema, t.state, t.expires_at, u.identity_id, i.login, i.email, i.email_key AS now_email_key,
+	i.epoch, u.name, u.role, u.locale, u.ended_at <> 0 AS ended_place, p.path AS partner_path FROM prm_tokens t
+	JOIN prm_users u ON u.id = t.user_id JOIN prm_identities i ON i.id = u.identity_id JOIN prm_partners p ON p.id = t.partner_id
+	LEFT JOIN prm_users v ON v.id = t.inviter LEFT JOIN prm_forms f ON f.kind = 'partner' AND f.version = t.form WHERE `
+
+func oneOffer(tx *store.Tx, list []offer) (offer, error) {
 	if len(list) == 0 {
-		return o, errNoToken
+		return offer{}, errNoToken
 	}
 	return list[0], list[0].good(tx.Now())
 }
@@ -184,7 +231,8 @@ func (o *offer) good(now store.Micros) error {
 	return nil
 }
 
-// inviterMay looks whether whoever sent an invitation may still do so; the host always may.
+// inviterMay looks whether whoever sent an invitation may still do so, and give what he gave; the host always may. His organisation's gate has been
+// passed.
 func (o *offer) inviterMay(tx *store.Tx) error {
 	if strings.HasPrefix(o.Inviter, "host:") {
 		return nil
@@ -192,14 +240,21 @@ func (o *offer) inviterMay(tx *store.Tx) error {
 	var list []struct {
 		PartnerID, Path    string
 		ManagesSubPartners bool
+		Rights             rights
 	}
-	err := tx.Query(deciding, &list, `SELECT u.partner_id, p.path, p.manages_sub_partners FROM prm_users u JOIN prm_partners p ON p.id = u.partner_id
-		WHERE u.id = ? AND u.role = 'admin' AND NOT u.disabled AND u.ended_at = 0`, o.Inviter)
+	err := tx.Query(deciding, &list, `SELECT u.partner_id, p.path, p.manages_sub_partners, u.rights FROM prm_users u JOIN prm_partners p ON p.id = u.partner_id
+		WHERE u.id = ? AND u.role = 'admin' AND NOT u.disabled AND u.ended_at = 0 AND p.state = 'active' AND p.own_blocks = 0 AND p.own_inherited = 0`, o.Inviter)
 	if err != nil {
 		return err
 	}
 	for _, p := range list {
-		if p.PartnerID == string(Vendor) || p.PartnerID == o.PartnerID || p.ManagesSubPartners && strings.HasPrefix(o.PartnerPath, p.Path) {
+		if p.PartnerID == string(Vendor) {
+			return nil
+		}
+		if o.Rights&^p.Rights != 0 {
+			continue // he could not give them now
+		}
+		if p.PartnerID == o.PartnerID || p.ManagesSubPartners && strings.HasPrefix(o.PartnerPath, p.Path) {
 			return nil
 		}
 	}

@@ -87,6 +87,7 @@ func (d *Users) Add(ctx context.Context, org ID, u NewUser) (user User, err erro
 	if u, err = d.reg.readyUser(ctx, org, u); err != nil {
 		return user, d.reg.slowDownIfTaken(ctx, d.withMore(ctx, ask, d.reg.withTaken(ctx, ask, err, u.Login, ""), u))
 	}
+	ask.address = emailKey(u.prepared.email)
 	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		fresh, key := tx.NewID("usr"), u.Key
 		var token Secret
@@ -282,7 +283,7 @@ func (s *Standing) insertUser(tx *store.Tx, id UserID, u NewUser) (token Secret,
 		login = u.prepared.email
 	}
 	// An address is the log-in name of whoever proves it first.
-	reserved := !invited || loginKey(login) != emailKey(u.prepared.email)
+	reserved := !invited || loginKey(login) != loginKey(u.prepared.email)
 	var c checks
 	if reserved {
 		if err := s.noteTaken(tx, &c, login, ""); err != nil {

@@ -9,7 +9,8 @@ import (
 )
 
 // Edit changes Email, Name, Phone, Locale, Role, Rights and Scope of a user; Login, Password and Key are [ErrImmutable]. His sessions go on,
-// under what he may do from then on. A new Email keeps the person, and nobody has proved it; an admin of an organisation above leaves it alone
+// under what he may do from then on. A new Email keeps the person, and nobody has proved it; the token that an invitee was sent to the old one is
+// void, and his log-in name follows if it was the address; an admin of an organisation above leaves it alone
 // ([ErrForbidden]). version and change are as in [Partners.Edit]; errors as [Users.Add].
 func (d *Users) Edit(ctx context.Context, id UserID, version int64, change func(*NewUser)) (u User, err error) {
 	defer wrap(&err, "edit user")
@@ -35,9 +36,12 @@ func (d *Users) Edit(ctx context.Context, id UserID, version int64, change func(
 	if err != nil || len(changed) == 0 {
 		return u, err
 	}
-	ready, err := d.reg.checkUserEdit(u.Partner, before, after)
+	ready, err := d.reg.checkUserEdit(u.Partner, before, after, u.Invited)
 	if err != nil {
 		return u, err
+	}
+	if emailKey(ready.email) != emailKey(u.Email) {
+		ask.address = emailKey(ready.email)
 	}
 	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		if err := s.editUser(tx, u, after, ready, changed); err != nil {
@@ -79,7 +83,7 @@ func sameRights(a, b []Right) bool {
 }
 
 // checkUserEdit checks the fields as Add does; host callbacks run for those that changed.
-func (r *Registry) checkUserEdit(org ID, before, after NewUser) (ready preparedUser, err error) {
+func (r *Registry) checkUserEdit(org ID, before, after NewUser, invited bool) (ready preparedUser, err error) {
 	o := r.opts
 	if after.Phone == before.Phone {
 		o.Phones = asRead
@@ -87,7 +91,7 @@ func (r *Registry) checkUserEdit(org ID, before, after NewUser) (ready preparedU
 		return ready, errCallback
 	}
 	c := o.checkUser(after, org, before.Email != "", &ready)
-	if loginKey(before.Login) == loginKey(before.Email) && emailKey(after.Email) != emailKey(before.Email) {
+	if !invited && loginKey(before.Login) == loginKey(before.Email) && emailKey(after.Email) != emailKey(before.Email) {
 		c.add("email", "format", "cannot change while it is the log-in name", nil)
 	}
 	return ready, c.err()
@@ -138,6 +142,9 @@ func (s *Standing) editUser(tx *store.Tx, u User, after NewUser, ready preparedU
 		}
 	}
 	if ready.email != u.Email {
+		if err := s.followLogin(tx, u.ID, u.Email, ready.email); err != nil {
+			return err
+		}
 		_, err := tx.Exec(decided, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = email_verified AND email_key = ?, version = version + 1
 			WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)`, ready.email, emailKey(ready.email), emailKey(ready.email), u.ID)
 		if err != nil {
@@ -145,6 +152,13 @@ func (s *Standing) editUser(tx *store.Tx, u User, after NewUser, ready preparedU
 		}
 	}
 	return s.Record(tx, "user.edited", string(u.ID), changed...)
+}
+
+// followLogin gives an invitee whose address is his log-in name the new one for a name: nobody has logged in by the old one.
+func (s *Standing) followLogin(tx *store.Tx, id UserID, was, is string) error {
+	_, err := tx.Exec(decided, `UPDATE prm_identities SET login = ?, login_key = NULL WHERE login = ? AND id = (SELECT identity_id FROM prm_users WHERE id = ? AND invited)`,
+		is, was, id)
+	return err
 }
 
 // Disable shuts one user out and ends his sessions for good; a block of his organisation, or its end, changes nothing about that. The vendor's
@@ -169,6 +183,9 @@ func (d *Users) setDisabled(ctx context.Context, id UserID, disabled bool, kind 
 			return ErrPrimaryContact
 		}
 		if _, err := tx.Exec(decided, "UPDATE prm_users SET disabled = ?, version = version + 1 WHERE id = ?", disabled, id); err != nil {
+			return err
+		}
+		if err := voidTokens(tx, id, resetsPassword); err != nil {
 			return err
 		}
 		if err := endSessions(tx, id); err != nil {

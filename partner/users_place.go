@@ -3,6 +3,7 @@ package partner
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -22,8 +23,8 @@ func (s *Standing) mayGive(role Role, had, given rights) error {
 
 var errNotToGive = fmt.Errorf("%w: nobody gives a right that he lacks, and the vendor alone gives flags to admins", errNotAllowed)
 
-// noteAddress adds the fault of an address that another user has, who may be of another partner (LIM-22). An invitation of a partner's looks at
-// its own users alone, and invitees of others have nothing yet. Callers with one address are one after the other here.
+// noteAddress adds the fault of an address that another user has, who may be of another partner (LIM-22): the vendor, who is told so, can see to
+// it there. An invitation of a partner's looks at its own users alone, and tells nothing of others.
 func (s *Standing) noteAddress(tx *store.Tx, c *checks, self UserID, email string, inviting bool) error {
 	if email == "" {
 		return nil
@@ -45,7 +46,7 @@ func (s *Standing) noteAddress(tx *store.Tx, c *checks, self UserID, email strin
 		switch own := p.PartnerID == string(s.Of()); {
 		case own:
 			held = true
-		case p.Invited:
+		case p.Invited: // he has nothing yet
 		case s.IsVendor():
 			return ErrEmailInOtherPartner
 		case !inviting:
@@ -56,6 +57,16 @@ func (s *Standing) noteAddress(tx *store.Tx, c *checks, self UserID, email strin
 		c.add("email", "taken", "another user has it", nil)
 	}
 	return nil
+}
+
+// unproved refuses an address that somebody has proved already.
+func unproved(tx *store.Tx, email string) error {
+	var n int64
+	err := tx.Query(deciding, &n, "SELECT count(*) FROM prm_identities WHERE email_key = ? AND email_verified", emailKey(strings.TrimSpace(email)))
+	if err == nil && n > 0 {
+		err = ErrEmailInOtherPartner
+	}
+	return err
 }
 
 // lockAddress has callers with one address run one after the other, where a writer is not alone anyway.

@@ -30,10 +30,11 @@ type Ask struct {
 	// Context is who acts; for [Registry.WriteAll], where each call has its own.
 	Context context.Context
 
-	tree  string // the lock on the tree that the call needs, before any row
-	also  ID     // another organisation that the decision rests on
-	below bool   // the call changes rows of organisations below the target
-	turns bool   // the call changes where its own session works
+	tree    string // the lock on the tree that the call needs, before any row
+	address string // the e-mail address, by its key, that nobody else may take meanwhile
+	also    ID     // another organisation that the decision rests on
+	below   bool   // the call changes rows of organisations below the target
+	turns   bool   // the call changes where its own session works
 
 	// reaches, if not nil, tells whether the call turns out to change rows below all the same. It is asked under the tree's lock.
 	reaches func(*store.Tx) (bool, error)
@@ -46,6 +47,14 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 	var g *gathering
 	var s *Standing
 	err := store.InTx(ctx, r.db, func(tx *store.Tx) error {
+		if ask.address != "" {
+			if _, err := r.decideOn(tx, ask, plainly); err != nil {
+				return err
+			}
+			if err := lockAddress(tx, ask.address); err != nil {
+				return err
+			}
+		}
 		if ask.tree != "" {
 			// Decided on before the tree is locked, for nobody else should be able to stop its writers; and then again.
 			if _, err := r.decideOn(tx, ask, plainly); err != nil {
@@ -88,7 +97,9 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 }
 
 // plain tells whether a call changes nothing that decisions rest on.
-func (a Ask) plain() bool { return !a.Changes && !a.turns && !a.below && a.tree == "" && a.also == "" }
+func (a Ask) plain() bool {
+	return !a.Changes && !a.turns && !a.below && a.tree == "" && a.also == "" && a.address == ""
+}
 
 // enterOne is enter for a plain call.
 func (r *Registry) enterOne(tx *store.Tx, ask Ask) (*gathering, *Standing, error) {

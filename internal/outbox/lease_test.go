@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func (b *box) until(where string, n int64) {
 
 func (b *box) queue(send func(context.Context, Delivery) error) *Queue {
 	q := New(b.db, slog.New(slog.DiscardHandler), send)
-	q.renewEvery, q.flushEvery = 5*time.Millisecond, 5*time.Millisecond
+	q.renewEvery, q.flushEvery, q.grace = 5*time.Millisecond, 5*time.Millisecond, 200*time.Millisecond
 	return q
 }
 
@@ -158,6 +159,7 @@ func TestBEY30_ManyQueuesShareTheWork(t *testing.T) {
 				came[d.ID]++
 				return nil
 			})
+			q.flushEvery, q.renewEvery = 100*time.Millisecond, lease/3
 			group.Go(func() {
 				for more := true; more; {
 					var err error
@@ -199,4 +201,136 @@ func TestBEY30_BackOffGrowsFromASecondToAnHour(t *testing.T) {
 		}
 		before = high
 	}
+}
+
+// TestBEY30_OneSlowReceiverHoldsUpNobody: what comes while it is at it is sent; and one that does not return when its time is over is given up, its
+// lease not renewed for ever.
+func TestBEY30_OneSlowReceiverHoldsUpNobody(t *testing.T) {
+	each(t, func(b *box) {
+		b.add(1)
+		var slow string
+		b.must(b.raw.Raw("SELECT id FROM prm_deliveries").Scan(&slow).Error)
+		hang, hangs := make(chan struct{}), make(chan struct{})
+		q := b.queue(func(_ context.Context, d Delivery) error {
+			if d.ID == slow && d.Attempt == 1 {
+				close(hangs)
+				<-hang // whatever ctx says
+			}
+			return nil
+		})
+		q.sendLimit = 300 * time.Millisecond
+		ctx, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- q.Run(ctx, nil, time.Millisecond) }()
+		<-hangs
+		b.add(300)
+		b.until("state = 'done' AND id <> '"+slow+"'", 300)
+		b.until("id = '"+slow+"' AND failures = 1", 1) // given up, and to be tried again
+		b.advance(2 * time.Second)
+		b.until("id = '"+slow+"' AND state = 'done' AND attempt = 2", 1)
+		if n := q.hung.Load(); n != 1 {
+			b.Errorf("%d hang", n)
+		}
+		close(hang)
+		stop()
+		b.must(<-ended)
+		for end := time.Now().Add(10 * time.Second); q.hung.Load() != 0; {
+			if time.Now().After(end) {
+				b.Fatal("it came back, and nobody noticed")
+			}
+		}
+	})
+}
+
+// TestBEY30_WhatEndsItsGoroutineIsAFailure, as t.Fatal in somebody's fake does.
+func TestBEY30_WhatEndsItsGoroutineIsAFailure(t *testing.T) {
+	each(t, func(b *box) {
+		b.add(3)
+		q := b.queue(func(_ context.Context, d Delivery) error {
+			if d.Payload == `{"n":1}` {
+				runtime.Goexit()
+			}
+			return nil
+		})
+		_, err := q.Step(context.Background())
+		b.must(err)
+		if done, failed := b.count("state = 'done'"), b.count("state = 'ready' AND failures = 1"); done != 2 || failed != 1 {
+			b.Errorf("%d done, %d failed", done, failed)
+		}
+	})
+}
+
+// TestBEY30_OnlyTheCulpritDies: a claim that has lapsed is taken up alone, and only what lapses alone counts.
+func TestBEY30_OnlyTheCulpritDies(t *testing.T) {
+	each(t, func(b *box) {
+		b.add(60)
+		const dies = `{"n":7}`
+		for crash := range 15 {
+			// A process that dies of it: its claims stay as they are.
+			q := b.queue(nil)
+			c := q.newCrew(-1)
+			_, err := c.claim(context.Background())
+			b.must(err)
+			for {
+				d, found, err := q.takeLapsed(context.Background())
+				b.must(err)
+				if !found || d.Payload == dies {
+					break
+				}
+				if d.Failures >= maxFailures {
+					b.Fatalf("crash %d: an innocent one has %d failures", crash, d.Failures)
+				}
+				b.must(q.finish(context.Background(), []outcome{{id: d.ID, attempt: d.Attempt, state: Done}}))
+			}
+			b.advance(2 * lease)
+		}
+		q := b.queue(func(_ context.Context, d Delivery) error {
+			if d.Payload == dies {
+				b.Error("sent once more")
+			}
+			return nil
+		})
+		for more := true; more; {
+			var err error
+			more, err = q.Step(context.Background())
+			b.must(err)
+			if b.count("state = 'leased'") > 0 {
+				more = true
+			}
+		}
+		if done, dead := b.count("state = 'done'"), b.count("state = 'dead'"); done != 59 || dead != 1 {
+			b.Errorf("%d done, %d dead", done, dead)
+		}
+	})
+}
+
+// TestBEY30_WhatHasRunOutIsNotSent, and what a clock that ran ahead has put off is tried when it is right again.
+func TestBEY30_WhatHasRunOutIsNotSent(t *testing.T) {
+	each(t, func(b *box) {
+		b.add(3)
+		b.must(b.raw.Exec("UPDATE prm_deliveries SET expires_at = ? WHERE payload = '{\"n\":0}'", b.clock().UnixMicro()).Error)
+		b.must(b.raw.Exec("UPDATE prm_deliveries SET next_at = ? WHERE payload = '{\"n\":1}'", b.clock().Add(240*time.Hour).UnixMicro()).Error)
+		sent := map[string]bool{}
+		var mu sync.Mutex
+		q := b.queue(func(_ context.Context, d Delivery) error {
+			mu.Lock()
+			defer mu.Unlock()
+			sent[d.Payload] = true
+			return nil
+		})
+		_, err := q.Step(context.Background())
+		b.must(err)
+		if len(sent) != 1 || b.count("state = 'dead'") != 1 {
+			b.Errorf("sent %v", sent)
+		}
+		b.must(store.InTx(context.Background(), b.db, func(tx *store.Tx) error {
+			_, err := Tidy(tx, 0, 100)
+			return err
+		}))
+		_, err = q.Step(context.Background())
+		b.must(err)
+		if len(sent) != 2 || b.count("state = 'dead'") != 0 || b.count("state = 'done'") != 2 {
+			b.Errorf("sent %v", sent)
+		}
+	})
 }

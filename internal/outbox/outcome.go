@@ -17,6 +17,7 @@ type outcome struct {
 	attempt  int64
 	state    string
 	failures int64         // to be added
+	tries    int64         // likewise
 	wait     time.Duration // until it is due again
 	text     string        // of the error
 }
@@ -29,20 +30,19 @@ const maxFailures = 12
 
 // failed is the outcome of a sending that did not succeed.
 func failed(d Delivery, err error) outcome {
-	o := outcome{id: d.ID, attempt: d.Attempt, state: Ready, failures: 1, text: excerpt(err.Error())}
-	failures := d.Failures + 1
+	o := outcome{id: d.ID, attempt: d.Attempt, state: Ready, failures: 1, tries: 1, text: excerpt(err.Error())}
 	switch kind := fail.KindOf(err); {
 	case errors.Is(kind, fail.Unavailable):
-		o.failures, failures = 0, d.Attempt
-	case errors.Is(kind, fail.Refused), errors.Is(kind, fail.Invalid), failures >= maxFailures:
+		o.failures = 0
+	case errors.Is(kind, fail.Refused), errors.Is(kind, fail.Invalid), d.Failures+1 >= maxFailures:
 		o.state = Dead
 		return o
 	}
-	o.wait = backOff(failures)
+	o.wait = backOff(d.Tries + 1)
 	return o
 }
 
-// backOff is how long the nth failure makes a delivery wait: a second after the first, an hour after the eleventh and all later ones, growing
+// backOff is how long the nth unsuccessful try makes a delivery wait: a second after the first, an hour after the eleventh and all later ones, growing
 // evenly between. Up to a fifth of it is left out at random, so that what failed together does not come back together.
 func backOff(n int64) time.Duration {
 	steps := min(max(n-1, 0), maxFailures-2)
@@ -65,7 +65,7 @@ func excerpt(text string) string {
 func (q *Queue) tell(ctx context.Context, ended []outcome) {
 	for _, o := range ended {
 		if o.state == Dead {
-			q.logger.WarnContext(ctx, "a delivery is dead", "delivery", o.id, "failures", o.attempt)
+			q.logger.WarnContext(ctx, "a delivery is dead", "delivery", o.id)
 		}
 	}
 }

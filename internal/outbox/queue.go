@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -11,12 +12,12 @@ import (
 )
 
 const (
-	lease     = time.Minute
-	sendLimit = 5 * time.Minute // for one sending, with all its renewals
+	lease = time.Minute
 
 	batch      = 256              // claimed at once
-	rounds     = 4                // batches in one Step
+	round      = 1024             // claimed in one Step
 	senders    = 16               // sendings at once
+	hungLimit  = 64               // sendings that were given up and have not come back, before nothing more is begun
 	finishTime = 10 * time.Second // for writing down what was sent, after the caller has gone
 )
 
@@ -26,35 +27,52 @@ type Queue struct {
 	send   func(context.Context, Delivery) error
 	logger *slog.Logger
 	owner  string
+	hung   atomic.Int64 // sendings that were given up and have not come back
 
-	renewEvery, flushEvery time.Duration // tests have shorter ones
+	// Tests have shorter ones.
+	renewEvery, flushEvery, sendLimit, grace time.Duration
 }
 
 // New returns the queue that sends with send. An error of kind Refused or Invalid is final, one of kind Unavailable says that the receiver is
-// away, every other one counts as a failure; its text is kept, and must hold nothing of the payload. send must return when its context ends.
+// away, every other one counts as a failure; its text is kept, and must hold nothing of the payload. A sending whose context has ended and that
+// does not return is left to itself.
 func New(db *store.DB, logger *slog.Logger, send func(context.Context, Delivery) error) *Queue {
 	owner := store.NewID("run", store.Now(db), func(b []byte) { store.Random(db, b) })
-	return &Queue{db: db, send: send, logger: logger, owner: owner, renewEvery: lease / 3, flushEvery: 100 * time.Millisecond}
+	return &Queue{db: db, send: send, logger: logger, owner: owner, renewEvery: lease / 3, flushEvery: 100 * time.Millisecond, sendLimit: 2 * time.Minute,
+		grace: 5 * time.Second}
 }
 
 // Step sends what is due, a bounded number of deliveries; more tells that there may be others. When ctx ends, what has not been begun is given
 // back at once.
 func (q *Queue) Step(ctx context.Context) (more bool, err error) {
-	if due, err := q.due(ctx); err != nil || !due {
+	found, err := q.due(ctx)
+	if err != nil || found == (dues{}) {
 		return false, err
 	}
-	var ended []outcome
-	for range rounds {
-		list, err := q.turn(ctx, ended)
-		if err != nil || len(list) == 0 {
-			return false, err
+	c := q.newCrew(round)
+	err = c.work(ctx, found, nil)
+	return c.left == 0, err
+}
+
+// Run sends what comes until ctx ends. It looks when told to by wake, and every now and then; an error is the database's, and ends it.
+func (q *Queue) Run(ctx context.Context, wake <-chan struct{}, poll time.Duration) error {
+	for ctx.Err() == nil {
+		found, err := q.due(ctx)
+		if err == nil && found != (dues{}) {
+			err = q.newCrew(-1).work(ctx, found, wake)
 		}
-		ended = q.sendAll(ctx, list)
-		if ctx.Err() != nil {
-			break
+		if err != nil {
+			return err
 		}
+		timer := time.NewTimer(poll)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-timer.C:
+		}
+		timer.Stop()
 	}
-	return true, q.finish(ctx, ended)
+	return nil
 }
 
 // held is a delivery in this process's hands.
@@ -62,87 +80,206 @@ type held struct {
 	Delivery
 	ctx    context.Context
 	cancel context.CancelFunc
+	began  time.Time    // its sending; zero until then
+	alone  bool         // claimed by itself, being suspected of having killed its sender
+	over   atomic.Int32 // returned or given up, whichever was first
 }
 
-func hold(ctx context.Context, d Delivery) *held {
+const (
+	returned = 1
+	givenUp  = 2
+)
+
+func hold(ctx context.Context, d Delivery, alone bool) *held {
 	ctx, cancel := context.WithCancel(ctx)
-	return &held{d, ctx, cancel}
+	return &held{Delivery: d, ctx: ctx, cancel: cancel, alone: alone}
 }
 
-// sendAll sends a batch and returns the outcomes that are still to be written down: those of slow sendings are written as they come, so that a
-// process that dies has little to send again.
-func (q *Queue) sendAll(ctx context.Context, list []Delivery) []outcome {
-	holds := make([]*held, len(list))
-	for i, d := range list {
-		holds[i] = hold(ctx, d)
-		defer holds[i].cancel()
-	}
-	results := make(chan outcome, len(list)) // room for all: no sender waits for the writing
-	var next atomic.Int64
-	var group sync.WaitGroup
-	for range min(senders, len(holds)) {
-		group.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(holds)); i = next.Add(1) - 1 {
-				results <- q.sendOne(ctx, holds[i])
-			}
-		})
-	}
-	pending := q.collect(ctx, holds, results)
-	group.Wait()
-	return pending
+// crew is the sending of deliveries by one goroutine that claims and writes down, and by others that send. New ones are claimed as senders become
+// free, so that a slow receiver holds up nobody else.
+type crew struct {
+	*Queue
+	left    int // to be claimed; negative for without end
+	waiting []*held
+	sending map[string]*held
+	results chan outcome
+	pending []outcome      // to be written down
+	alone   bool           // one is being sent that was claimed alone
+	group   sync.WaitGroup // of the goroutines; those that hang are not waited for
+	stopped time.Time      // when ctx was seen to have ended
 }
 
-// collect gathers the outcomes of a batch, and meanwhile renews its leases and writes down what there is.
-func (q *Queue) collect(ctx context.Context, holds []*held, results <-chan outcome) (pending []outcome) {
-	open := make(map[string]*held, len(holds))
-	for _, h := range holds {
-		open[h.ID] = h
-	}
-	flush, renew := time.NewTicker(q.flushEvery), time.NewTicker(q.renewEvery)
+func (q *Queue) newCrew(limit int) *crew {
+	return &crew{Queue: q, left: limit, sending: map[string]*held{}, results: make(chan outcome, senders+hungLimit+1)}
+}
+
+// work goes on until nothing is due, or as much is done as was asked for, or ctx ends; then it waits for what it has begun.
+func (c *crew) work(ctx context.Context, found dues, wake <-chan struct{}) error {
+	flush, renew := time.NewTicker(c.flushEvery), time.NewTicker(c.renewEvery)
 	defer flush.Stop()
 	defer renew.Stop()
-	for len(open) > 0 {
-		select {
-		case o := <-results:
-			delete(open, o.id)
-			pending = append(pending, o)
-		case <-flush.C:
-			if q.finish(ctx, pending) == nil {
-				pending = nil
+	look, lapsed := found.ready, found.lapsed
+	var failed error
+	for {
+		if ctx.Err() != nil || failed != nil {
+			look, lapsed = false, false
+			c.giveBack()
+			if c.stopped.IsZero() {
+				c.stopped = time.Now()
 			}
+		}
+		if look && len(c.waiting) == 0 && c.left != 0 && len(c.sending) < senders && c.hung.Load() < hungLimit {
+			look, failed = c.claim(ctx)
+			continue
+		}
+		if lapsed && !c.alone && failed == nil {
+			lapsed, failed = c.claimLapsed(ctx)
+			continue
+		}
+		c.start(ctx)
+		if len(c.sending) == 0 && len(c.waiting) == 0 {
+			break
+		}
+		select {
+		case o := <-c.results:
+			lapsed = c.ended(o) || lapsed
+		case <-flush.C:
+			c.giveUp(ctx)
+			if c.finish(ctx, c.pending) == nil {
+				c.pending = nil
+			}
+			look = true // there may be something new
 		case <-renew.C:
-			q.renew(ctx, open, pending)
+			c.renew(ctx)
+			lapsed = true
+		case <-wake:
+			look = true
 		}
 	}
-	return pending
+	err := c.finish(ctx, c.pending)
+	if ctx.Err() != nil { // what it was told to leave is no failure
+		return nil
+	}
+	return cmp.Or(failed, err)
 }
 
-// sendOne sends one delivery; nothing of it survives a panic of the sender but the failure.
-func (q *Queue) sendOne(ctx context.Context, h *held) outcome {
-	switch {
-	case ctx.Err() != nil:
-		return givenBack(h.Delivery)
-	case h.Failures >= maxFailures:
-		return failed(h.Delivery, errLost)
+// claim writes down what has ended and takes the next batch; false if there was less than that.
+func (c *crew) claim(ctx context.Context) (more bool, err error) {
+	want := batch
+	if c.left > 0 {
+		want = min(want, c.left)
 	}
-	limited, cancel := context.WithTimeout(h.ctx, sendLimit)
-	defer cancel()
-	err := q.guarded(limited, h.Delivery)
-	switch {
-	case err == nil:
-		return outcome{id: h.ID, attempt: h.Attempt, state: Done}
-	case ctx.Err() != nil: // it was told to stop
-		return givenBack(h.Delivery)
+	list, err := c.turn(ctx, c.pending, want)
+	if err != nil {
+		return false, err
 	}
-	return failed(h.Delivery, err)
+	c.pending = nil
+	if c.left > 0 {
+		c.left -= len(list)
+	}
+	for _, d := range list {
+		c.waiting = append(c.waiting, hold(ctx, d, false))
+	}
+	return len(list) == want, nil
 }
 
-func (q *Queue) guarded(ctx context.Context, d Delivery) (err error) {
+// claimLapsed takes one delivery whose claim has lapsed, to be the only one of its kind in hand.
+func (c *crew) claimLapsed(ctx context.Context) (more bool, err error) {
+	d, found, err := c.takeLapsed(ctx)
+	if err != nil || !found {
+		return false, err
+	}
+	c.alone = true
+	c.waiting = append([]*held{hold(ctx, d, true)}, c.waiting...)
+	return true, nil
+}
+
+// start begins what there are senders for.
+func (c *crew) start(ctx context.Context) {
+	for len(c.waiting) > 0 && len(c.sending) < senders {
+		h := c.waiting[0]
+		c.waiting = c.waiting[1:]
+		h.began = time.Now()
+		c.sending[h.ID] = h
+		c.group.Go(func() { c.sendOne(ctx, h) })
+	}
+}
+
+// ended notes an outcome; true if it was of one claimed alone, so that the next of those can be taken.
+func (c *crew) ended(o outcome) (alone bool) {
+	h, mine := c.sending[o.id]
+	if !mine || h.Attempt != o.attempt { // it was given up
+		return false
+	}
+	delete(c.sending, o.id)
+	h.cancel()
+	if alone = h.alone; alone {
+		c.alone = false
+	}
+	if o.state != "" {
+		c.pending = append(c.pending, o)
+	}
+	return alone
+}
+
+// giveBack gives back what has not been begun.
+func (c *crew) giveBack() {
+	for _, h := range c.waiting {
+		h.cancel()
+		c.pending = append(c.pending, givenBack(h.Delivery))
+	}
+	c.waiting = nil
+}
+
+// giveUp leaves sendings to themselves that do not come back though their time is over.
+func (c *crew) giveUp(ctx context.Context) {
+	for _, h := range c.sending {
+		inTime := time.Since(h.began) < c.sendLimit+c.grace && (c.stopped.IsZero() || time.Since(c.stopped) < c.grace)
+		if inTime || !h.over.CompareAndSwap(0, givenUp) {
+			continue
+		}
+		c.logger.ErrorContext(ctx, "what sends deliveries does not return when its context ends", "delivery", h.ID)
+		c.hung.Add(1)
+		c.ended(failed(h.Delivery, errHung))
+	}
+}
+
+// sendOne sends one delivery; nothing of it survives a panic of the sender, or the end of its goroutine, but the failure.
+func (c *crew) sendOne(ctx context.Context, h *held) {
+	o := failed(h.Delivery, errPanicked)
 	defer func() {
 		if recover() != nil { // its text can hold anything
-			q.logger.ErrorContext(ctx, "what sends deliveries has panicked", "delivery", d.ID)
-			err = errPanicked
+			c.logger.ErrorContext(ctx, "what sends deliveries has panicked", "delivery", h.ID)
+		}
+		if h.over.CompareAndSwap(0, returned) {
+			c.results <- o
+		} else {
+			c.hung.Add(-1)
 		}
 	}()
-	return q.send(ctx, d)
+	switch {
+	case h.ctx.Err() != nil && ctx.Err() == nil: // its lease is lost
+		o = outcome{id: h.ID, attempt: h.Attempt}
+		return
+	case ctx.Err() != nil:
+		o = givenBack(h.Delivery)
+		return
+	case h.Failures >= maxFailures:
+		o = failed(h.Delivery, errLost)
+		return
+	case h.ExpiresAt != 0 && h.ExpiresAt <= store.Now(c.db):
+		o = failed(h.Delivery, errRunOut)
+		return
+	}
+	limited, cancel := context.WithTimeout(h.ctx, c.sendLimit)
+	defer cancel()
+	err := c.send(limited, h.Delivery)
+	switch {
+	case err == nil:
+		o = outcome{id: h.ID, attempt: h.Attempt, state: Done}
+	case ctx.Err() != nil: // it was told to stop
+		o = givenBack(h.Delivery)
+	default:
+		o = failed(h.Delivery, err)
+	}
 }

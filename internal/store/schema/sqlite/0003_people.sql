@@ -43,11 +43,18 @@ ALTER TABLE prm_deliveries ADD COLUMN payload TEXT NOT NULL DEFAULT '';
 ALTER TABLE prm_deliveries ADD COLUMN failures BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE prm_deliveries ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 ALTER TABLE prm_deliveries ADD COLUMN last_error TEXT NOT NULL DEFAULT '';
+ALTER TABLE prm_deliveries ADD COLUMN tries BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE prm_deliveries ADD COLUMN alone BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE prm_deliveries ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE prm_deliveries ADD COLUMN done_at BIGINT NOT NULL DEFAULT 0;
-UPDATE prm_deliveries SET payload = json_object('to', address);
+DELETE FROM prm_deliveries WHERE template = 'welcome'; -- without a token, which Reinvite sends
+UPDATE prm_deliveries SET payload = json_object('to', address, 'data', json_object(
+  'partner', (SELECT name FROM prm_partners WHERE id = partner_id), 'project', (SELECT name FROM prm_accounts WHERE id = account_id)));
 ALTER TABLE prm_deliveries DROP COLUMN address;
 DROP INDEX prm_deliveries_due;
-CREATE INDEX prm_deliveries_due ON prm_deliveries (next_at, id) WHERE state IN ('ready', 'leased');
+CREATE INDEX prm_deliveries_due ON prm_deliveries (next_at, id) WHERE state = 'ready';
+CREATE INDEX prm_deliveries_leased ON prm_deliveries (next_at, id) WHERE state = 'leased';
+CREATE INDEX prm_deliveries_expiring ON prm_deliveries (expires_at) WHERE expires_at > 0 AND state IN ('ready', 'dead');
 CREATE INDEX prm_deliveries_dead ON prm_deliveries (created_at, id) WHERE state = 'dead';
 CREATE INDEX prm_deliveries_done ON prm_deliveries (done_at) WHERE state = 'done';
 
@@ -60,12 +67,15 @@ CREATE TABLE prm_tokens (
   email_key  TEXT NOT NULL,
   inviter    TEXT NOT NULL,
   form       BIGINT NOT NULL,
+  rights     BIGINT NOT NULL,
+  delivery   TEXT,
   token_hash TEXT NOT NULL UNIQUE,
   state      TEXT NOT NULL CHECK (state IN ('open', 'used', 'void')),
   created_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL,
   ended_at   BIGINT NOT NULL
 );
+CREATE INDEX prm_tokens_by_user ON prm_tokens (user_id, created_at);
 CREATE UNIQUE INDEX prm_tokens_open ON prm_tokens (user_id, purpose) WHERE state = 'open';
 CREATE INDEX prm_tokens_due ON prm_tokens (expires_at) WHERE state = 'open';
 
@@ -73,6 +83,8 @@ CREATE INDEX prm_tokens_due ON prm_tokens (expires_at) WHERE state = 'open';
 ALTER TABLE prm_users ADD COLUMN invited BOOLEAN NOT NULL DEFAULT FALSE;
 UPDATE prm_users SET invited = TRUE WHERE partner_id IN (SELECT id FROM prm_partners WHERE state = 'pending');
 CREATE UNIQUE INDEX prm_identities_proved ON prm_identities (email_key) WHERE email_verified AND email_key <> '';
+
+CREATE INDEX prm_partners_pending ON prm_partners (created_at) WHERE state = 'pending';
 
 -- Questionnaires by kind; and what a partner answered when it accepted its invitation, which nobody changes.
 CREATE TABLE prm_forms (
