@@ -80,12 +80,47 @@ func (w *world) idParameters(me context.Context) (list []parameter) {
 	org("Balances", func(id partner.ID) error { return errOf(w.seats.Balances(me, id)) })
 	org("HoldingsAt", func(id partner.ID) error { return errOf(w.seats.HoldingsAt(me, id, time.Time{}, time.Time{})) })
 	org("Statement", func(id partner.ID) error { return errOf(w.seats.Statement(me, id, "seat", partner.Period{})) })
+	list = append(list, w.mailParameters(me)...)
 	list = append(list, parameter{"Login.login", true, func(s string) error {
 		w.clock.Advance(20 * time.Minute) // some texts are one name
 		return errOf(w.reg.Access.Login(bg, s, password, ""))
 	}},
 		parameter{"Resume.token", true, func(s string) error { return errOf(w.reg.Access.Resume(bg, partner.Secret(s))) }})
 	return list
+}
+
+// mailParameters are ids and tokens of mail, invitations and sessions.
+func (w *world) mailParameters(me context.Context) []parameter {
+	bg := context.Background()
+	user := func(name string, call func(partner.UserID) error) parameter {
+		return parameter{name, true, func(s string) error { return call(partner.UserID(s)) }}
+	}
+	return []parameter{
+		user("Reinvite", func(id partner.UserID) error { return errOf(w.reg.Access.Reinvite(me, id)) }),
+		user("ResetPassword", func(id partner.UserID) error { return errOf(w.reg.Users.ResetPassword(me, id)) }),
+		user("RevealPassword", func(id partner.UserID) error { return errOf(w.reg.Users.RevealPassword(me, id)) }),
+		user("Link", func(id partner.UserID) error { return w.reg.Users.Link(w.vendor, id, outside("x", "")) }),
+		{"Unlink.subject", true, func(s string) error { return w.reg.Users.Unlink(w.vendor, "usr_none", s, s) }},
+		{"Enter.issuer", true, func(s string) error {
+			return errOf(w.reg.Access.Enter(w.vendor, partner.Outside{Issuer: s, Subject: "x"}))
+		}},
+		{"Enter.subject", true, func(s string) error {
+			return errOf(w.reg.Access.Enter(w.vendor, partner.Outside{Issuer: issuer, Subject: s, Email: s}))
+		}},
+		{"Accept.token", true, func(s string) error {
+			return errOf(w.reg.Access.Accept(bg, partner.Secret(s), partner.Acceptance{Password: password}))
+		}},
+		{"Invited.token", true, func(s string) error { _, _, err := w.reg.Access.Invited(bg, partner.Secret(s)); return err }},
+		{"EndSession", true, func(s string) error { return w.reg.Access.EndSession(me, s) }},
+		{"Retry", true, func(s string) error { return w.reg.Activity.Retry(w.vendor, s) }},
+		{"Dismiss", true, func(s string) error { return w.reg.Activity.Dismiss(w.vendor, s) }},
+		{"Sessions", false, func(s string) error { return errOf(w.reg.Access.Sessions(me, s, partner.PageRequest{Limit: 1})) }},
+		{"Deliveries.state", false, func(s string) error {
+			return errOf(w.reg.Activity.Deliveries(w.vendor, s, partner.PageRequest{Limit: 1}))
+		}},
+		{"Profile", true, func(s string) error { _, _, err := w.reg.Partners.Profile(w.vendor, partner.ID(s)); return err }},
+		{"SetForm", false, func(s string) error { return errOf(w.reg.Partners.SetForm(w.vendor, []byte(s))) }},
+	}
 }
 
 // optionalParameters may be empty: filters and cursors.

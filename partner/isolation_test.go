@@ -138,10 +138,36 @@ func (i *isolation) users(me, other *isoSide) {
 	} {
 		i.notFound(what, err)
 	}
+	i.ways(me, other)
 	page, err := i.reg.Users.List(me.admin, "", partner.PageRequest{})
 	i.must(err)
 	if len(page.Items) != 2 || page.Items[0].ID != me.staff {
 		i.t.Fatalf("%d users, the first is %s", len(page.Items), page.Items[0].ID)
+	}
+}
+
+// ways are those in to another's users and their sessions.
+func (i *isolation) ways(me, other *isoSide) {
+	sessions, err := i.reg.Access.Sessions(other.member, "", partner.PageRequest{})
+	i.must(err)
+	theirs := sessions.Items[i.rand.IntN(len(sessions.Items))].ID
+	_, _, profile := i.reg.Partners.Profile(me.admin, other.id)
+	for what, err := range map[string]error{
+		"invite": second(i.reg.Users.Add(me.admin, other.id, invitee("iso-foreign"))), "Reinvite": second(i.reg.Access.Reinvite(me.admin, other.staff)),
+		"ResetPassword": second(i.reg.Users.ResetPassword(me.admin, other.staff)), "RevealPassword": second(i.reg.Users.RevealPassword(me.admin, other.staff)),
+		"Sessions":          second(i.reg.Access.Sessions(me.admin, string(other.staff), partner.PageRequest{})),
+		"a project's":       second(i.reg.Access.Sessions(me.admin, string(i.some(other).id), partner.PageRequest{})),
+		"EndSession":        i.reg.Access.EndSession(me.admin, theirs),
+		"a member's end":    i.reg.Access.EndSession(me.member, theirs),
+		"Link":              i.reg.Users.Link(me.admin, other.staff, outside("iso", "")),
+		"Unlink":            i.reg.Users.Unlink(me.admin, other.staff, issuer, "iso"),
+		"Profile":           profile,
+		"a member's invite": second(i.reg.Users.Add(me.member, other.id, invitee("iso-foreign"))),
+	} {
+		i.notFound(what, err)
+	}
+	if err := second(i.reg.Users.Get(other.member, other.staff)); err != nil {
+		i.t.Fatalf("their session has ended: %v", err)
 	}
 }
 

@@ -113,6 +113,7 @@ func TestPIL28_NoSecretIsKeptOrLogged(t *testing.T) {
 		var log bytes.Buffer
 		w := newWorld(t, db, func(o *partner.Options) {
 			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			o.DeliverTokens = true // what waits to be mailed lies in the database until then
 		})
 		secrets, errs := w.useCanaries()
 		for table, lines := range dump(t, db) {
@@ -197,6 +198,19 @@ func (w *world) useCanaries() (secrets []string, errs []error) {
 	w.must(err)
 	u.Name = "Other"
 	errs = append(errs, second(w.reg.Users.Add(w.vendor, s.Partner, u)))
+	given, err := w.reg.Users.Add(w.vendor, s.Partner, partner.NewUser{Email: "canary@user.example", Name: "C", Role: partner.Member})
+	w.must(err)
+	reset, err := w.reg.Users.ResetPassword(w.vendor, dev.ID)
+	w.must(err)
+	secrets = append(secrets, string(given.Token), string(reset))
+	errs = append(errs, second(w.reg.Access.Accept(ctx, reset, partner.Acceptance{Name: "a\nb", Password: other})),
+		second(w.reg.Access.Accept(ctx, canary, partner.Acceptance{Password: other})))
+	for _, token := range []partner.Secret{given.Token, reset} {
+		accepted, err := w.reg.Access.Accept(ctx, token, partner.Acceptance{Password: other})
+		w.must(err)
+		secrets = append(secrets, string(accepted.Token()))
+		errs = append(errs, second(w.reg.Access.Accept(ctx, token, partner.Acceptance{Password: other})))
+	}
 	_, err = w.reg.Users.Edit(w.vendor, dev.ID, dev.Version, func(n *partner.NewUser) { n.Password = secret })
 	errs = append(errs, err)
 	_, err = w.reg.Access.Login(ctx, "canary-admin", secret, "203.0.113.9")
@@ -241,6 +255,8 @@ func TestPIL28_SecretsPrintRedacted(t *testing.T) {
 	values := []any{
 		who, &who, ready, &ready, user, &user, []partner.User{user}, a, &a, prepared, &prepared, p, &p, in, &in, project, &project, s, &s, s.Token(), secret, &secret, []partner.Secret{secret},
 		[]partner.Session{s}, holder{secret, map[string]partner.Secret{"x": secret}, secret},
+		partner.Message{ID: "dlv_1", Template: "welcome", To: "dev@user.example", Text: secret, Token: secret}, &partner.Message{Text: secret, Token: secret},
+		partner.Acceptance{Password: secret, Outside: &partner.Outside{}}, &partner.Acceptance{Password: secret},
 		partner.Options{}, partner.WithSession(context.Background(), s), w.reg, fmt.Errorf("refused %v", a),
 	}
 	for _, v := range values {
