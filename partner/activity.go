@@ -23,7 +23,7 @@ type Event struct {
 	Changed []string  // field names
 }
 
-// EventFilter narrows List; the zero value is everything in scope.
+// EventFilter narrows List and Export; the zero value is everything in scope.
 type EventFilter struct {
 	Partner ID
 	Account AccountID
@@ -35,9 +35,14 @@ type EventFilter struct {
 // for a delegated log-in.
 func (d *Activity) List(ctx context.Context, f EventFilter, p PageRequest) (page Page[Event], err error) {
 	defer wrap(&err, "list activity")
-	if err := f.check(); err != nil {
+	if err := f.check(&checks{}); err != nil {
 		return page, err
 	}
+	return d.page(ctx, f, p)
+}
+
+// page is one page of the list.
+func (d *Activity) page(ctx context.Context, f EventFilter, p PageRequest) (page Page[Event], err error) {
 	at, err := p.at("events", f.Partner, f.Account, f.Kinds, store.At(f.Period.From), store.At(f.Period.Until))
 	if err != nil {
 		return page, err
@@ -77,8 +82,8 @@ func (d *Activity) List(ctx context.Context, f EventFilter, p PageRequest) (page
 // maxKinds bounds one filter; there are fewer.
 const maxKinds = 100
 
-func (f EventFilter) check() error {
-	c := checks{}
+// check adds the filter's faults to c.
+func (f EventFilter) check(c *checks) error {
 	c.period("period", f.Period)
 	if len(f.Kinds) > maxKinds {
 		c.add("kinds", "too_long", "must be at most 100", nil)

@@ -85,6 +85,7 @@ type Partner struct {
 	Blocks      []string // why its own users are refused now
 	UsersBlocks []string // why the users of its accounts are
 	Contact     UserID   // primary contact
+	Accounts    int64    // how many it has, without deleted ones
 	Contract    string   // ctr_…, the partner-wide contract
 	Balance     Money    // of that contract, without what is held apart
 	Agreement            // as it stands; Password is always empty, Key too but in what Create and Invite return
@@ -93,8 +94,11 @@ type Partner struct {
 	Replayed    bool   // Create or Invite saw the key before: this is what it made then, as it stands now
 }
 
-// PartnerFilter narrows lists; the zero value is everything in scope.
+// PartnerFilter narrows lists and exports; the zero value is everything in scope.
 type PartnerFilter struct {
+	// Search finds partners by the beginning of the name, as people read it; of a log-in name of one of its users or projects; of its phone number,
+	// with or without +; of one of its tax ids. Organisations that the caller does not see whole are found by their name alone. At most 200 characters.
+	Search          string
 	Under           ID   // this partner and those below it
 	IncludeArchived bool // archived and tombstoned ones too
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -70,6 +71,22 @@ var askedActions = map[string]asked{
 	}},
 	"partner.block": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Partners.Block(ctx, partner.ID(target), true)
+	}},
+	"partner.export": {"partner?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Partners.Export(ctx, io.Discard, "csv", partner.PartnerFilter{Under: partner.ID(target)})
+	}},
+	"partner.archive": {"partner", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		err := r.reg.Partners.Archive(ctx, partner.ID(target))
+		if rowsIn(x.t, x.db, "prm_accounts JOIN prm_partners p ON p.id = partner_id WHERE p.id = ? AND p.state = 'active' AND prm_accounts.state IN ('closing', 'deleting')", target) > 0 {
+			return unless(err, partner.ErrBadTransition) // behind the decision
+		}
+		return err
+	}},
+	"partner.restore": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Partners.Restore(ctx, partner.ID(target))
+	}},
+	"partner.tombstone": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Partners.Tombstone(ctx, partner.ID(target))
 	}},
 	"partner.set_contact": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Partners.SetContact(ctx, partner.ID(target), userOf(target))
@@ -444,6 +461,7 @@ func (w *world) accountVerbs(me context.Context, id partner.AccountID) map[strin
 		"Activity.List": func() error {
 			return second(w.reg.Activity.List(me, partner.EventFilter{Account: id}, partner.PageRequest{}))
 		},
+		"Activity.Export": func() error { return w.reg.Activity.Export(me, io.Discard, "json", partner.EventFilter{Account: id}) },
 	}
 }
 
@@ -453,7 +471,13 @@ func (w *world) partnerVerbs(me context.Context, id partner.ID, contact partner.
 		"Edit": func() error {
 			return second(w.reg.Partners.Edit(me, id, 1, func(a *partner.Agreement) { a.Name = "X" }))
 		},
-		"Block":      func() error { return w.reg.Partners.Block(w.vendor, id, false) },
+		"Block":     func() error { return w.reg.Partners.Block(w.vendor, id, false) },
+		"Archive":   func() error { return w.reg.Partners.Archive(w.vendor, id) },
+		"Restore":   func() error { return w.reg.Partners.Restore(w.vendor, id) },
+		"Tombstone": func() error { return w.reg.Partners.Tombstone(w.vendor, id) },
+		"Export": func() error {
+			return w.reg.Partners.Export(me, io.Discard, "csv", partner.PartnerFilter{Under: id})
+		},
 		"MoveUnder":  func() error { return w.reg.Partners.MoveUnder(w.vendor, id, "") },
 		"SetContact": func() error { return w.reg.Partners.SetContact(me, id, contact) },
 		"Grant":      func() error { return second(w.seats.Grant(w.vendor, id, "seat", 1)) },

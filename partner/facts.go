@@ -23,12 +23,12 @@ type factRows struct {
 	Session  sessionFacts
 	Identity identityFacts
 	User     userFacts
-	Partner  partnerFacts              // the session's
-	Own      accountFacts              // the project of a delegated log-in
-	Active   accountFacts              // the project switched into
-	Lender   struct{ ID, Path string } // that project's partner
-	Account  accountFacts              // the target, if it is an account
-	Holder   partnerFacts              // the target, or the target account's partner
+	Partner  partnerFacts // the session's
+	Own      accountFacts // the project of a delegated log-in
+	Active   accountFacts // the project switched into
+	Lender   lenderFacts  // that project's partner
+	Account  accountFacts // the target, if it is an account
+	Holder   partnerFacts // the target, or the target account's partner
 }
 
 type sessionFacts struct {
@@ -67,6 +67,8 @@ type partnerFacts struct {
 	UsersEpoch         int64
 }
 
+type lenderFacts struct{ ID, Path, State string }
+
 type accountFacts struct {
 	ID        string
 	PartnerID string
@@ -89,7 +91,7 @@ func (f *factRows) places() []any {
 	s := &f.Session
 	return slices.Concat([]any{&s.ID, &s.IdentityEpoch, &s.PartnerEpoch, &s.AccountEpoch, &s.SeenAt, &s.EndsAt, &f.Identity.ID, &f.Identity.Epoch, &f.User.ID,
 		&f.User.Role, &f.User.Scope, &f.User.Rights, &f.User.Disabled}, partner(&f.Partner), account(&f.Own), account(&f.Active), account(&f.Account), partner(&f.Holder),
-		[]any{&f.Lender.ID, &f.Lender.Path})
+		[]any{&f.Lender.ID, &f.Lender.Path, &f.Lender.State})
 }
 
 // columns selects those of alias a as prefix_column, with a zero for a row that is not there.
@@ -120,7 +122,7 @@ var factColumns = func() string {
 		columns("s", "session", []string{"id"}, []string{"identity_epoch", "partner_epoch", "account_epoch", "seen_at", "ends_at"}, nil),
 		columns("i", "identity", []string{"id"}, []string{"epoch"}, nil),
 		columns("u", "user", []string{"id", "role", "scope"}, []string{"rights"}, []string{"disabled"}),
-		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"), columns("l", "lender", []string{"id", "path"}, nil, nil),
+		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"), columns("l", "lender", []string{"id", "path", "state"}, nil, nil),
 	}, ", ")
 }()
 

@@ -17,6 +17,8 @@ func TestPIL12_WhatCannotSeeThePresentRefuses(t *testing.T) {
 	top, _ := w.partner("top")
 	p, me := w.partner("acme")
 	a := w.project(me, "one")
+	away, _ := w.partner("away")
+	w.must(w.reg.Partners.Archive(w.vendor, away.ID))
 	for _, level := range []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelSerializable} {
 		tx := w.db.Begin(&sql.TxOptions{Isolation: level})
 		w.must(tx.Error)
@@ -25,6 +27,7 @@ func TestPIL12_WhatCannotSeeThePresentRefuses(t *testing.T) {
 		for verb, err := range map[string]error{
 			"Block": in.Partners.Block(w.vendor, p.ID, true), "BlockUsers": in.Partners.BlockUsers(w.vendor, p.ID, false),
 			"Unblock": in.Partners.Unblock(w.vendor, p.ID), "MoveUnder": in.Partners.MoveUnder(w.vendor, p.ID, top.ID), "Close": closed,
+			"Archive": in.Partners.Archive(w.vendor, p.ID), "Restore": in.Partners.Restore(w.vendor, away.ID), "Tombstone": in.Partners.Tombstone(w.vendor, away.ID),
 		} {
 			wants(t, verb, err, partner.ErrInvalid)
 		}

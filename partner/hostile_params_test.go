@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,9 @@ func (w *world) idParameters(me context.Context) (list []parameter) {
 	org("Partners.Edit", func(id partner.ID) error { return errOf(w.reg.Partners.Edit(me, id, 1, func(*partner.Agreement) {})) })
 	org("Block", func(id partner.ID) error { return w.reg.Partners.Block(w.vendor, id, true) })
 	org("Unblock", func(id partner.ID) error { return w.reg.Partners.Unblock(w.vendor, id) })
+	org("Archive", func(id partner.ID) error { return w.reg.Partners.Archive(w.vendor, id) })
+	org("Restore", func(id partner.ID) error { return w.reg.Partners.Restore(w.vendor, id) })
+	org("Tombstone", func(id partner.ID) error { return w.reg.Partners.Tombstone(w.vendor, id) })
 	org("BlockUsers", func(id partner.ID) error { return w.reg.Partners.BlockUsers(w.vendor, id, true) })
 	org("UnblockUsers", func(id partner.ID) error { return w.reg.Partners.UnblockUsers(w.vendor, id) })
 	list = append(list, w.optionalParameters(me)...)
@@ -162,6 +166,21 @@ func (w *world) textParameters(p partner.Partner, me context.Context, a partner.
 		}},
 		{"Partners.List.under", false, func(s string) error {
 			return errOf(w.reg.Partners.List(w.vendor, partner.PartnerFilter{Under: partner.ID(s)}, partner.PageRequest{}))
+		}},
+		{"Partners.List.search", false, func(s string) error {
+			return errOf(w.reg.Partners.List(w.vendor, partner.PartnerFilter{Search: s}, partner.PageRequest{}))
+		}},
+		{"Partners.Export.search", false, func(s string) error {
+			return w.reg.Partners.Export(w.login("acme"), io.Discard, "json", partner.PartnerFilter{Search: s})
+		}},
+		{"Partners.Export.format", true, func(s string) error {
+			return w.reg.Partners.Export(w.vendor, io.Discard, s, partner.PartnerFilter{})
+		}},
+		{"Activity.Export.format", true, func(s string) error {
+			return w.reg.Activity.Export(w.vendor, io.Discard, s, partner.EventFilter{})
+		}},
+		{"Activity.Export.partner", false, func(s string) error {
+			return w.reg.Activity.Export(w.vendor, io.Discard, "csv", partner.EventFilter{Partner: partner.ID(s), Period: partner.Period{From: w.clock.Now()}})
 		}},
 		{"Accounts.List.partner", false, func(s string) error {
 			return errOf(w.reg.Accounts.List(w.vendor, partner.AccountFilter{Partner: partner.ID(s)}, partner.PageRequest{}))

@@ -69,6 +69,10 @@ func (w *world) story() []deed {
 		{"partner.unblocked", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Unblock(w.vendor, q.ID) }), false},
 		{"partner.users_blocked", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.BlockUsers(w.vendor, q.ID, true) }), false},
 		{"partner.users_unblocked", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.UnblockUsers(w.vendor, q.ID) }), false},
+		{"partner.archived", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Archive(w.vendor, q.ID) }), false},
+		{"partner.restored", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Restore(w.vendor, q.ID) }), false},
+		{"partner.archived", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Archive(w.vendor, q.ID) }), false},
+		{"partner.tombstoned", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Tombstone(w.vendor, q.ID) }), false},
 		{"project.opened", admin, p.ID, "", func(r rooms) (string, error) {
 			n, err := r.reg.Accounts.OpenProject(me, planned)
 			return string(n.ID), err

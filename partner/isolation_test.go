@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/partnerkit/partnerkit/license"
@@ -109,7 +111,7 @@ func (i *isolation) live(s *isoSide) *isoProject {
 
 func (i *isolation) open(s *isoSide) {
 	i.n++
-	in := newProject(fmt.Sprintf("iso-%d", i.n))
+	in := newProject(fmt.Sprintf("iso-%04d", i.n))
 	a, err := i.reg.Accounts.OpenProject(s.admin, in)
 	i.must(err)
 	s.projects = append(s.projects, &isoProject{of: s, id: a.ID, name: a.Name, login: in.Login})
@@ -211,6 +213,20 @@ func (i *isolation) listPartners(me, other *isoSide) {
 	}
 	_, err = i.reg.Partners.List(me.admin, partner.PartnerFilter{Under: other.id}, partner.PageRequest{})
 	i.notFound("List", err)
+	for search, want := range map[string]int{"": 1, "partner": 1, me.name: 1, other.name: 0, i.some(me).login: 1, i.some(other).login: 0, "member-of": 1} {
+		f := partner.PartnerFilter{Search: search}
+		page, err := i.reg.Partners.List(me.admin, f, partner.PageRequest{})
+		i.must(err)
+		if len(page.Items) != want || want > 0 && page.Items[0].ID != me.id {
+			i.t.Fatalf("searching %q finds %d", search, len(page.Items))
+		}
+		var text strings.Builder
+		i.must(i.reg.Partners.Export(me.admin, &text, "json", f))
+		if strings.Count(text.String(), `"id":`) != want || strings.Contains(text.String(), string(other.id)) {
+			i.t.Fatalf("the export for %q is %s", search, text.String())
+		}
+	}
+	i.notFound("Export", i.reg.Partners.Export(me.admin, io.Discard, "csv", partner.PartnerFilter{Under: other.id}))
 }
 
 func (i *isolation) getProject(me, other *isoSide) {
@@ -366,6 +382,7 @@ func (i *isolation) activity(me, other *isoSide) {
 	i.notFound("Activity", err)
 	_, err = i.reg.Activity.List(me.admin, partner.EventFilter{Account: i.some(other).id}, partner.PageRequest{})
 	i.notFound("Activity", err)
+	i.notFound("Activity", i.reg.Activity.Export(me.admin, io.Discard, "csv", partner.EventFilter{Account: i.some(other).id}))
 	page, err := i.reg.Activity.List(me.admin, partner.EventFilter{}, partner.PageRequest{Limit: 100})
 	i.must(err)
 	for _, e := range page.Items {
@@ -458,7 +475,8 @@ func (i *isolation) explain(me, other *isoSide) {
 // vendorVerbs are refused to a partner, on his own id and on the other's.
 func (i *isolation) vendorVerbs(me, other *isoSide) {
 	for _, id := range []partner.ID{me.id, other.id} {
-		errs := []error{i.reg.Partners.Block(me.admin, id, true), i.reg.Partners.UnblockUsers(me.admin, id), i.reg.Partners.MoveUnder(me.admin, id, me.id)}
+		errs := []error{i.reg.Partners.Block(me.admin, id, true), i.reg.Partners.UnblockUsers(me.admin, id), i.reg.Partners.MoveUnder(me.admin, id, me.id),
+			i.reg.Partners.Archive(me.admin, id), i.reg.Partners.Restore(me.admin, id), i.reg.Partners.Tombstone(me.admin, id)}
 		_, err := i.seats.Grant(me.admin, id, "seat", 5)
 		_, err2 := i.seats.Revoke(me.admin, id, "seat", 1)
 		for _, err := range append(errs, err, err2) {

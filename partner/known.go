@@ -38,7 +38,7 @@ func (p *picture) complete(f *facts) bool {
 		f.Own = row(p.accounts, s.account, &all)
 		f.Active = row(p.accounts, s.active, &all)
 		lender := row(p.partners, f.Active.PartnerID, &all)
-		f.Lender.ID, f.Lender.Path = lender.ID, lender.Path
+		f.Lender = lenderFacts{lender.ID, lender.Path, lender.State}
 		if f.active {
 			target = s.active
 		}

@@ -24,6 +24,10 @@ var matrix = map[string]map[string]string{
 	"partner.edit":        {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin"},
 	"partner.move":        {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
 	"partner.block":       {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
+	"partner.export":      {"none": "host vendor-admin support admin manager", "own": "host vendor-admin support admin manager", "below": "host vendor-admin support admin manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
+	"partner.archive":     {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
+	"partner.restore":     {}, // none of the partners is archived; see the end of the test
+	"partner.tombstone":   {},
 	"partner.set_contact": {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
 	"partner.set_form":    {"none": "host vendor-admin"},
 	"user.list":           {"none": "host vendor-admin support admin manager", "own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
@@ -118,6 +122,16 @@ func TestAT21_WhoMayDoWhat(t *testing.T) {
 				w.t.Errorf("project.resume by %s: %v, want %v: %v", name, dec.Allowed, want, dec.Reasons)
 			}
 		}
+		w.must(w.reg.Partners.Archive(w.vendor, partner.ID(targets["other"])))
+		for name, a := range actors {
+			for action, may := range map[string]bool{"partner.archive": false, "partner.restore": true, "partner.tombstone": true} {
+				dec, err := w.reg.Access.Explain(a.ctx, action, targets["other"])
+				w.must(err)
+				if want := may && (name == "host" || name == "vendor-admin"); dec.Allowed != want {
+					w.t.Errorf("%s of an archived partner by %s: %v, want %v: %v", action, name, dec.Allowed, want, dec.Reasons)
+				}
+			}
+		}
 	})
 }
 
@@ -176,7 +190,7 @@ func TestAT21_ReadingBelowWithoutManaging(t *testing.T) {
 			for _, target := range []string{string(below.ID), string(project.ID)} {
 				dec, err := w.reg.Access.Explain(admin, action, target)
 				w.must(err)
-				want := target == string(below.ID) && (action == "partner.list" || action == "partner.read")
+				want := target == string(below.ID) && (action == "partner.list" || action == "partner.read" || action == "partner.export")
 				if dec.Allowed != want {
 					w.t.Errorf("%s of what is below by an admin: %v %v", action, dec.Allowed, dec.Reasons)
 				}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
+	"gorm.io/gorm"
 )
 
 // Get returns one partner in the caller's scope: any for the vendor; for a partner's admin his own and, reduced to what [Partner]
@@ -18,23 +19,42 @@ func (d *Partners) Get(ctx context.Context, id ID) (p Partner, err error) {
 	return p, err
 }
 
-// List pages through the caller's scope, newest first, the vendor's own organisation left out.
+// List pages through the caller's scope, newest first, the vendor's own organisation left out. A field error on "search".
 func (d *Partners) List(ctx context.Context, f PartnerFilter, p PageRequest) (page Page[Partner], err error) {
 	defer wrap(&err, "list")
-	at, err := p.at("partners", f.Under, f.IncludeArchived)
-	if err != nil {
-		return page, err
+	var c checks
+	if c.search(f.Search); c.err() != nil {
+		return page, c.err()
 	}
-	err = d.reg.Read(ctx, Ask{Action: "partner.list", Target: string(f.Under)}, func(tx *store.Tx, s *Standing) error {
-		q := tx.From(s.scope(true), partnersTable).Where("id <> ?", Vendor)
-		if f.Under != "" {
-			q = q.Where("path >= ? AND path < ?", s.Holder.Path, store.PathEnd(s.Holder.Path))
-		}
-		if !f.IncludeArchived {
-			q = q.Where("state NOT IN ('archived', 'tombstoned')")
+	page, _, err = d.page(ctx, "partner.list", f, p)
+	return page, err
+}
+
+// page is one page of a list for an action; vendor tells that it is the vendor's.
+func (d *Partners) page(ctx context.Context, action string, f PartnerFilter, p PageRequest) (page Page[Partner], vendor bool, err error) {
+	at, err := p.at("partners", f.Search, f.Under, f.IncludeArchived)
+	if err != nil {
+		return page, false, err
+	}
+	err = d.reg.Read(ctx, Ask{Action: action, Target: string(f.Under)}, func(tx *store.Tx, s *Standing) error {
+		vendor = s.IsVendor()
+		list := func() *gorm.DB {
+			q := tx.From(s.scope(true), partnersTable).Where("id <> ?", Vendor)
+			if f.Under != "" {
+				q = q.Where("path >= ? AND path < ?", s.Holder.Path, store.PathEnd(s.Holder.Path))
+			}
+			if !f.IncludeArchived {
+				q = q.Where("state NOT IN ('archived', 'tombstoned')")
+			}
+			return q
 		}
 		var rows []partnerRow
-		if err := tx.Find(store.After(q, partnersTable, "created_at", at.place, at.started, at.limit), &rows); err != nil {
+		if f.Search == "" {
+			err = tx.Find(store.After(list(), partnersTable, "created_at", at.place, at.started, at.limit), &rows)
+		} else {
+			rows, err = s.searched(tx, f.Search, at, list)
+		}
+		if err != nil {
 			return err
 		}
 		full, err := s.fill(tx, rows)
@@ -44,7 +64,7 @@ func (d *Partners) List(ctx context.Context, f PartnerFilter, p PageRequest) (pa
 		page = pageFrom(at, rows, partnerRow.place, func(r partnerRow) Partner { return full[r.ID] })
 		return nil
 	})
-	return page, err
+	return page, vendor, err
 }
 
 // partner reads one as the actor may see it.
@@ -83,6 +103,10 @@ func (s *Standing) fill(tx *store.Tx, rows []partnerRow) (map[string]Partner, er
 	if err != nil {
 		return nil, err
 	}
+	accounts, err := accountsOf(tx, ids)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range rows {
 		p := r.public()
 		p.Path = paths[r.ID]
@@ -91,7 +115,7 @@ func (s *Standing) fill(tx *store.Tx, rows []partnerRow) (map[string]Partner, er
 		}
 		if s.reads(r) {
 			contracts[r.ID].into(&p)
-			p.Login, p.TaxIDs = logins[r.ID], numbers[r.ID]
+			p.Login, p.TaxIDs, p.Accounts = logins[r.ID], numbers[r.ID], accounts[r.ID]
 			if !s.IsVendor() {
 				p.Note = ""
 			}
@@ -164,6 +188,21 @@ func contactLogins(tx *store.Tx, partners []string) (map[string]string, error) {
 	list := make(map[string]string, len(rows))
 	for _, r := range rows {
 		list[r.PartnerID] = r.Login
+	}
+	return list, err
+}
+
+// accountsOf counts the accounts of partners that were read in scope. A counter in their rows would have callers who open projects wait for each
+// other.
+func accountsOf(tx *store.Tx, partners []string) (map[string]int64, error) {
+	var rows []struct {
+		PartnerID string
+		N         int64
+	}
+	err := tx.Query(deciding, &rows, "SELECT partner_id, count(*) AS n FROM prm_accounts WHERE partner_id IN ? AND state <> 'deleted' GROUP BY partner_id", partners)
+	list := make(map[string]int64, len(rows))
+	for _, r := range rows {
+		list[r.PartnerID] = r.N
 	}
 	return list, err
 }

@@ -23,10 +23,11 @@ type rule struct {
 	below  bool    // reading: the organisations below as well
 	home   bool    // never for an organisation below, managed or not: passwords, and people who begin with one
 	whole  bool    // of members, only for one who is not limited to some accounts
-	works  bool    // new work: only under an organisation that is neither pending nor archived
+	works  bool    // only under an organisation that is neither pending nor archived: new work, and what an archived one's must not come to
 	joins  bool    // new people: nor blocked
 	renews bool    // what was begun may go on: the vendor may while it is pending
 	states rightStates
+	stands partnerStates
 }
 
 // anyRight in a rule is for every member.
@@ -54,15 +55,29 @@ const (
 	suspended               // is
 )
 
+// partnerStates are what the target organisation must be in.
+type partnerStates int
+
+const (
+	anyStanding partnerStates = iota
+	lasting                   // not at its end
+	running                   // active
+	archived                  // put away
+)
+
 // rules is the matrix. An action that is not here does not exist.
 var rules = map[string]rule{
 	"partner.create":      {vendor: true, others: true, works: true},
 	"partner.invite":      {vendor: true, others: true, works: true},
 	"partner.list":        {vendor: true, staff: allStaff, admin: true, below: true},
 	"partner.read":        {vendor: true, staff: allStaff, admin: true, member: anyRight, needs: true, below: true},
-	"partner.edit":        {vendor: true, admin: true, needs: true, others: true},
+	"partner.export":      {vendor: true, staff: support, admin: true, below: true},
+	"partner.edit":        {vendor: true, admin: true, needs: true, others: true, stands: lasting},
 	"partner.move":        {vendor: true, needs: true, others: true},
 	"partner.block":       {vendor: true, needs: true, others: true},
+	"partner.archive":     {vendor: true, needs: true, others: true, stands: running},
+	"partner.restore":     {vendor: true, needs: true, others: true, stands: archived},
+	"partner.tombstone":   {vendor: true, needs: true, others: true, stands: archived},
 	"partner.set_contact": {vendor: true, admin: true, needs: true},
 	"partner.set_form":    {vendor: true},
 	"user.list":           {vendor: true, staff: support, admin: true},
@@ -83,11 +98,11 @@ var rules = map[string]rule{
 	"project.edit":        {admin: true, member: Projects, on: onAccount, needs: true, states: usable},
 	"project.password":    {admin: true, member: Projects, on: onAccount, needs: true, home: true, states: usable},
 	"project.sessions":    {vendor: true, staff: support, admin: true, member: Projects, project: true, on: onAccount, needs: true},
-	"project.close":       {admin: true, member: Projects, on: onAccount, needs: true, states: closable},
+	"project.close":       {admin: true, member: Projects, on: onAccount, needs: true, works: true, states: closable},
 	"project.suspend":     {vendor: true, on: onAccount, needs: true, states: suspendable},
 	"project.resume":      {vendor: true, on: onAccount, needs: true, states: suspended},
 	"access.session":      {anybody: true},
-	"access.switch":       {admin: true, member: anyRight, on: onAccount, needs: true, states: enterable},
+	"access.switch":       {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable},
 	"access.password":     {anybody: true},
 	"activity.read":       {vendor: true, staff: support, admin: true, project: true, on: onHolder},
 	"activity.deliveries": {vendor: true},
@@ -331,19 +346,26 @@ func (f *facts) memberRight(r *rule) step {
 	return ok("right", "a member with the right "+string(need)+" may")
 }
 
-// partnerState refuses what the target's organisation is not in a state for: work under one that is not active, and new projects
-// without the capability.
+// partnerState refuses what the target's organisation is not in a state for: a step that is not drawn, work under one that is not active, and
+// new projects without the capability.
 func (f *facts) partnerState(action string, r *rule) step {
 	p := f.Holder
 	if p.ID == "" && !f.isVendor() {
 		p = f.Partner
 	}
+	ended := p.State == "archived" || p.State == "tombstoned"
 	switch {
+	case r.stands == running && p.State != "active":
+		return no(ErrBadTransition, "partner", "the partner is not active")
+	case r.stands == archived && p.State != "archived":
+		return no(ErrBadTransition, "partner", "the partner is not archived")
+	case r.stands == lasting && p.State == "tombstoned":
+		return no(ErrBadTransition, "partner", "the partner has ended for good")
 	case !r.works || p.ID == "":
 		return step{}
 	case (p.State == "pending" || p.State == "expired") && (r.joins && !r.renews || !f.isVendor()):
 		return no(ErrPending, "partner", "the partner has not accepted its invitation yet")
-	case p.State == "archived" || p.State == "tombstoned":
+	case ended:
 		return no(&BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived")
 	case r.joins && len(inherited(p.OwnBlocks, p.OwnInherited)) > 0:
 		return no(&BlockedError{Reasons: inherited(p.OwnBlocks, p.OwnInherited)}, "partner", "the partner is blocked")

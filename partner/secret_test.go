@@ -122,6 +122,12 @@ func TestPIL28_NoSecretIsKeptOrLogged(t *testing.T) {
 			}
 		}
 		w.silent("the log", log.Bytes(), secrets)
+		for _, format := range []string{"csv", "json"} {
+			var out bytes.Buffer
+			w.must(w.reg.Partners.Export(w.vendor, &out, format, partner.PartnerFilter{IncludeArchived: true}))
+			w.must(w.reg.Activity.Export(w.vendor, &out, format, partner.EventFilter{}))
+			w.silent("an export", out.Bytes(), secrets)
+		}
 		for _, err := range errs {
 			if err == nil {
 				t.Fatal("a call that should fail did not")

@@ -287,8 +287,8 @@ func (s *Standing) Of() ID {
 }
 
 // Working is the session's active holder, and whose it is: its project if it is a project's log-in, the project it has switched into,
-// else its organisation's pool; nil for the vendor. An active project that has begun to close meanwhile, or that the session's
-// organisation no longer manages or its user is no longer let to, is refused.
+// else its organisation's pool; nil for the vendor. An active project that has begun to close meanwhile or whose organisation is archived, or that
+// the session's organisation no longer manages or its user is no longer let to, is refused.
 func (s *Standing) Working() (Holder, ID, error) {
 	home := ID(s.facts.Partner.ID)
 	switch {
@@ -300,6 +300,9 @@ func (s *Standing) Working() (Holder, ID, error) {
 		return home, home, nil
 	case !s.User.within(s.Active.ID), s.Lender.ID != s.facts.Partner.ID && !(s.facts.Partner.ManagesSubPartners && s.isAdmin() && strings.HasPrefix(s.Lender.Path, s.facts.Partner.Path)):
 		return nil, "", errNotHere
+	}
+	if s.Lender.State == "archived" || s.Lender.State == "tombstoned" {
+		return nil, "", &BlockedError{Reasons: []string{"archived"}}
 	}
 	if s.facts.Active.Blocks != 0 || s.facts.Active.State == "deleting" || s.facts.Active.State == "deleted" {
 		return nil, "", &BlockedError{Reasons: s.facts.Active.reasons()}

@@ -1,5 +1,5 @@
 -- What an agreement says beside money: tax ids, VAT, codes of the host's reference data, the password policy; and what it said before. What
--- a user may do, and with which accounts. How mail is delivered, and what the tokens in it are for.
+-- a user may do, and with which accounts. How mail is delivered, and what the tokens in it are for. What partners are found by.
 -- compatible_from: 3
 
 ALTER TABLE prm_partners
@@ -124,3 +124,8 @@ CREATE TABLE prm_outside_logins (
   PRIMARY KEY (issuer, subject)
 );
 CREATE INDEX prm_outside_logins_by_identity ON prm_outside_logins (identity_id);
+
+-- Partners are found by the beginning of a phone number too, and lists count their accounts.
+ALTER TABLE prm_partners ALTER COLUMN phone TYPE TEXT COLLATE "C";
+CREATE INDEX prm_partners_by_phone ON prm_partners (phone) WHERE phone <> '';
+CREATE INDEX prm_accounts_there ON prm_accounts (partner_id) WHERE state <> 'deleted';
