@@ -1,9 +1,12 @@
 package partner_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 
 	"github.com/partnerkit/partnerkit/partner"
 )
@@ -86,6 +89,30 @@ func ExampleUsers_Disable() {
 	// true
 	// true
 	// partner: disable user: is the primary contact of its partner
+}
+
+func ExamplePartners_SetLogo() {
+	_, reg, done := fresh()
+	defer done()
+	org, admin := acme(reg)
+
+	var upload bytes.Buffer
+	check(png.Encode(&upload, image.NewGray(image.Rect(0, 0, 512, 512))))
+	check(reg.Partners.SetLogo(admin, org.ID, "square", "image/png", upload.Bytes()))
+	kind, logo, err := reg.Partners.Logo(admin, org.ID, "square")
+	check(err)
+	fmt.Println(kind, bytes.Equal(logo, upload.Bytes()))
+
+	// The content counts, not what it is said to be.
+	err = reg.Partners.SetLogo(admin, org.ID, "wide", "image/png", []byte(`<svg xmlns="http://www.w3.org/2000/svg"/>`))
+	fmt.Println(err != nil, errors.Is(err, partner.ErrInvalid))
+	check(reg.Partners.SetLogo(admin, org.ID, "square", "", nil))
+	kind, logo, err = reg.Partners.Logo(admin, org.ID, "square")
+	fmt.Println(kind == "", logo == nil, err)
+	// Output:
+	// image/png true
+	// true true
+	// true true <nil>
 }
 
 func ExamplePartners_At() {

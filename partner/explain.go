@@ -19,7 +19,7 @@ type Reason struct{ Code, Text string }
 // allowed call is refused only for what is not about access: its input (which fields it edits, a parent's state), where the session
 // works, a balance, a project that is closing, a lost race. action is one of:
 //
-//	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact partner.set_form
+//	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact partner.set_logo partner.set_form
 //	partner.archive partner.restore partner.tombstone partner.export
 //	user.list user.read user.add user.invite user.reinvite user.reset user.reveal user.link user.edit user.disable user.remove user.sessions
 //	project.open project.list project.read project.edit project.password project.sessions project.close project.suspend project.resume

@@ -91,6 +91,9 @@ var askedActions = map[string]asked{
 	"partner.set_contact": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Partners.SetContact(ctx, partner.ID(target), userOf(target))
 	}},
+	"partner.set_logo": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Partners.SetLogo(ctx, partner.ID(target), "square", "", pngOf(64, 64))
+	}},
 	"partner.set_form": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
 		return second(r.reg.Partners.SetForm(ctx, nil))
 	}},
@@ -480,7 +483,12 @@ func (w *world) partnerVerbs(me context.Context, id partner.ID, contact partner.
 		},
 		"MoveUnder":  func() error { return w.reg.Partners.MoveUnder(w.vendor, id, "") },
 		"SetContact": func() error { return w.reg.Partners.SetContact(me, id, contact) },
-		"Grant":      func() error { return second(w.seats.Grant(w.vendor, id, "seat", 1)) },
+		"SetLogo":    func() error { return w.reg.Partners.SetLogo(me, id, "square", "", pngOf(64, 64)) },
+		"Logo": func() error {
+			_, _, err := w.reg.Partners.Logo(me, id, "square")
+			return err
+		},
+		"Grant": func() error { return second(w.seats.Grant(w.vendor, id, "seat", 1)) },
 		"List": func() error {
 			return second(w.reg.Partners.List(me, partner.PartnerFilter{Under: id}, partner.PageRequest{}))
 		},

@@ -79,6 +79,11 @@ func (w *world) idParameters(me context.Context) (list []parameter) {
 	list = append(list, w.optionalParameters(me)...)
 	org("MoveUnder", func(id partner.ID) error { return w.reg.Partners.MoveUnder(w.vendor, id, "") })
 	org("SetContact", func(id partner.ID) error { return w.reg.Partners.SetContact(w.vendor, id, "usr_none") })
+	org("SetLogo", func(id partner.ID) error { return w.reg.Partners.SetLogo(w.vendor, id, "square", "", pngOf(1, 1)) })
+	org("Logo", func(id partner.ID) error {
+		_, _, err := w.reg.Partners.Logo(w.vendor, id, "square")
+		return err
+	})
 	org("Grant", func(id partner.ID) error { return errOf(w.seats.Grant(w.vendor, id, "seat", 1)) })
 	org("Revoke", func(id partner.ID) error { return errOf(w.seats.Revoke(w.vendor, id, "seat", 1)) })
 	org("Balances", func(id partner.ID) error { return errOf(w.seats.Balances(me, id)) })
@@ -148,6 +153,13 @@ func (w *world) textParameters(p partner.Partner, me context.Context, a partner.
 	return []parameter{
 		{"MoveUnder.parent", false, func(s string) error { return w.reg.Partners.MoveUnder(w.vendor, p.ID, partner.ID(s)) }},
 		{"SetContact.user", true, func(s string) error { return w.reg.Partners.SetContact(me, p.ID, partner.UserID(s)) }},
+		{"SetLogo.purpose", true, func(s string) error { return w.reg.Partners.SetLogo(me, p.ID, s, "", pngOf(1, 1)) }},
+		{"SetLogo.media_type", false, func(s string) error { return w.reg.Partners.SetLogo(me, p.ID, "wide", s, pngOf(1, 1)) }},
+		{"SetLogo.image", true, func(s string) error { return w.reg.Partners.SetLogo(me, p.ID, "wide", "", []byte(s)) }},
+		{"Logo.purpose", true, func(s string) error {
+			_, _, err := w.reg.Partners.Logo(me, p.ID, s)
+			return err
+		}},
 		{"Login.password", true, func(s string) error {
 			w.clock.Advance(20 * time.Minute) // guesses wait up to a quarter of an hour
 			return errOf(w.reg.Access.Login(bg, "one", partner.Secret(s), ""))

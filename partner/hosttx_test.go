@@ -64,6 +64,9 @@ func (w *world) story() []deed {
 			_, err := r.reg.Partners.Edit(me, p.ID, version, func(a *partner.Agreement) { a.Name = canary })
 			return err
 		}), false},
+		{"partner.logo_set", admin, p.ID, string(p.ID), none(func(r rooms) error {
+			return r.reg.Partners.SetLogo(me, p.ID, "square", "", append(pngOf(1, 1), canary...))
+		}), false},
 		{"partner.moved", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.MoveUnder(w.vendor, q.ID, p.ID) }), false},
 		{"partner.blocked", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Block(w.vendor, q.ID, true) }), false},
 		{"partner.unblocked", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Unblock(w.vendor, q.ID) }), false},

@@ -39,6 +39,7 @@ type isoSide struct {
 	active   *isoProject // what the admin has switched into
 	member   context.Context
 	staff    partner.UserID // the member
+	logo     int            // its width, 0 for none
 }
 
 type isoProject struct {
@@ -79,6 +80,7 @@ func (i *isolation) run(steps int) {
 	verbs := []func(me, other *isoSide){
 		i.getPartner, i.listPartners, i.getProject, i.listProjects, i.editProject, i.assign, i.assign, i.returnSome, i.switchTo, i.switchBack,
 		i.balance, i.mine, i.history, i.activity, i.grant, i.closeOne, i.openOne, i.asProject, i.explain, i.vendorVerbs, i.setContact, i.users, i.asMember,
+		i.logos,
 	}
 	for step := range steps {
 		k := i.rand.IntN(2)

@@ -29,6 +29,7 @@ var matrix = map[string]map[string]string{
 	"partner.restore":     {}, // none of the partners is archived; see the end of the test
 	"partner.tombstone":   {},
 	"partner.set_contact": {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
+	"partner.set_logo":    {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
 	"partner.set_form":    {"none": "host vendor-admin"},
 	"user.list":           {"none": "host vendor-admin support admin manager", "own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
 	"user.read":           {"own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},

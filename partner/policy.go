@@ -79,6 +79,7 @@ var rules = map[string]rule{
 	"partner.restore":     {vendor: true, needs: true, others: true, stands: archived},
 	"partner.tombstone":   {vendor: true, needs: true, others: true, stands: archived},
 	"partner.set_contact": {vendor: true, admin: true, needs: true},
+	"partner.set_logo":    {vendor: true, admin: true, needs: true},
 	"partner.set_form":    {vendor: true},
 	"user.list":           {vendor: true, staff: support, admin: true},
 	"user.read":           {vendor: true, staff: support, admin: true, needs: true},

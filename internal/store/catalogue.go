@@ -52,6 +52,13 @@ var tables = []Table{
 		Keeps:   "everything: documents of the past refer to it",
 	},
 	{
+		Name:     "prm_partner_logos",
+		Partner:  "partner_id",
+		Columns:  []string{"purpose", "media_type"},
+		Personal: []string{"image"},
+		Keeps:    "nothing: it goes with its partner",
+	},
+	{
 		Name:     "prm_partner_profiles",
 		Partner:  "partner_id",
 		Columns:  []string{"version", "created_at"},

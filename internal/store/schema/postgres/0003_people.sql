@@ -30,6 +30,15 @@ CREATE TABLE prm_partner_terms (
 INSERT INTO prm_partner_terms (partner_id, from_at, parent_id, vat, currency, more_currencies)
   SELECT id, created_at, parent_id, NULL, currency, more_currencies FROM prm_partners WHERE id <> 'prt_vendor';
 
+-- Pictures for the partner's pages, one of a purpose.
+CREATE TABLE prm_partner_logos (
+  partner_id TEXT COLLATE "C" NOT NULL REFERENCES prm_partners (id),
+  purpose    TEXT COLLATE "C" NOT NULL CHECK (purpose IN ('square', 'wide', 'dark')),
+  media_type TEXT COLLATE "C" NOT NULL CHECK (media_type IN ('image/png', 'image/jpeg', 'image/webp')),
+  image      BYTEA NOT NULL CHECK (length(image) BETWEEN 1 AND 1048576),
+  PRIMARY KEY (partner_id, purpose)
+);
+
 -- rights are bits; scope is account ids, each between two spaces, or empty for all. A place that has ended has no use for its identity any
 -- more, which may find another one.
 ALTER TABLE prm_users
