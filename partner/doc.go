@@ -1,7 +1,7 @@
 // Package partner is the floor: who is who, who may, what happened.
 //
 // A host opens it once over its own database and asks its desks: [Partners] for agreements, the tree of sub-partners and blocks,
-// [Users] for people, [Accounts] for projects, [Access] for log-in, sessions and decisions, [Activity] for what happened. The other rooms (license, …)
+// [Users] for people, [Accounts] for projects, [Access] for log-in, sessions and decisions, [Activity] for what happened, [Program] for certification. The other rooms (license, …)
 // are built on the [Registry].
 //
 // Invariants:

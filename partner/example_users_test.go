@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"time"
 
 	"github.com/partnerkit/partnerkit/partner"
 )
@@ -113,6 +114,42 @@ func ExamplePartners_SetLogo() {
 	// image/png true
 	// true true
 	// true true <nil>
+}
+
+func ExampleProgram_Certify() {
+	_, reg, done := fresh()
+	defer done()
+	vendor := partner.AsVendor(context.Background(), "academy@vendor.example")
+	org, admin := acme(reg)
+	year := partner.Period{From: time.Now(), Until: time.Now().AddDate(1, 0, 0)}
+	first, err := reg.Program.Certify(vendor, org.ID, partner.Certification{Programme: "integrator", Period: year, Reason: "exam of March"})
+	check(err)
+
+	// Renewing is certifying the next period; facts never overlap.
+	next := partner.Period{From: year.Until, Until: year.Until.AddDate(1, 0, 0)}
+	_, err = reg.Program.Certify(vendor, org.ID, partner.Certification{Programme: "integrator", Period: next, Reason: "exam of next March"})
+	check(err)
+	_, err = reg.Program.Certify(vendor, org.ID, partner.Certification{Programme: "integrator", Period: next, Reason: "by mistake"})
+	faults := (*partner.ValidationError)(nil)
+	fmt.Println(errors.As(err, &faults), faults.Fields[0].Path, faults.Fields[0].Code)
+
+	// Everybody may ask whether; why, the vendor and the partner's own admins read.
+	now, err := reg.Program.Certified(admin, org.ID, "integrator", time.Time{})
+	check(err)
+	in18Months, err := reg.Program.Certified(admin, org.ID, "", time.Now().AddDate(1, 6, 0))
+	check(err)
+	fmt.Println(now, in18Months)
+	_, err = reg.Program.Revoke(vendor, first.ID, "licence terms broken")
+	check(err)
+	now, err = reg.Program.Certified(admin, org.ID, "integrator", time.Time{})
+	check(err)
+	list, err := reg.Program.Certifications(admin, org.ID, partner.PageRequest{})
+	check(err)
+	fmt.Println(now, len(list.Items), list.Items[1].RevokedReason)
+	// Output:
+	// true period taken
+	// true true
+	// false 2 licence terms broken
 }
 
 func ExamplePartners_At() {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -183,6 +184,15 @@ var askedActions = map[string]asked{
 	}},
 	"activity.retry": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
 		return unless(r.reg.Activity.Retry(ctx, "dlv_nobody"), partner.ErrNotFound)
+	}},
+	"program.certify": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Program.Certify(ctx, partner.ID(target), partner.Certification{Programme: "gold", Reason: "exam passed"}))
+	}},
+	"program.read": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Program.Certifications(ctx, partner.ID(target), partner.PageRequest{}))
+	}},
+	"program.certified": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
+		return second(r.reg.Program.Certified(ctx, "prt_nobody", "", time.Time{}))
 	}},
 	"license.define": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
 		return r.seats.Define(ctx, license.Type{SKU: "desk", Name: "Desk"})
@@ -484,6 +494,11 @@ func (w *world) partnerVerbs(me context.Context, id partner.ID, contact partner.
 		"MoveUnder":  func() error { return w.reg.Partners.MoveUnder(w.vendor, id, "") },
 		"SetContact": func() error { return w.reg.Partners.SetContact(me, id, contact) },
 		"SetLogo":    func() error { return w.reg.Partners.SetLogo(me, id, "square", "", pngOf(64, 64)) },
+		"Certify": func() error {
+			return second(w.reg.Program.Certify(w.vendor, id, partner.Certification{Programme: "gold", Reason: "exam passed"}))
+		},
+		"Revoke":         func() error { return second(w.reg.Program.Revoke(w.vendor, string(id), "cheated")) },
+		"Certifications": func() error { return second(w.reg.Program.Certifications(me, id, partner.PageRequest{})) },
 		"Logo": func() error {
 			_, _, err := w.reg.Partners.Logo(me, id, "square")
 			return err

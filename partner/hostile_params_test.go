@@ -84,6 +84,10 @@ func (w *world) idParameters(me context.Context) (list []parameter) {
 		_, _, err := w.reg.Partners.Logo(w.vendor, id, "square")
 		return err
 	})
+	org("Certify", func(id partner.ID) error {
+		return errOf(w.reg.Program.Certify(w.vendor, id, certification("gold", partner.Period{})))
+	})
+	org("Certifications", func(id partner.ID) error { return errOf(w.reg.Program.Certifications(me, id, partner.PageRequest{})) })
 	org("Grant", func(id partner.ID) error { return errOf(w.seats.Grant(w.vendor, id, "seat", 1)) })
 	org("Revoke", func(id partner.ID) error { return errOf(w.seats.Revoke(w.vendor, id, "seat", 1)) })
 	org("Balances", func(id partner.ID) error { return errOf(w.seats.Balances(me, id)) })
@@ -159,6 +163,18 @@ func (w *world) textParameters(p partner.Partner, me context.Context, a partner.
 		{"Logo.purpose", true, func(s string) error {
 			_, _, err := w.reg.Partners.Logo(me, p.ID, s)
 			return err
+		}},
+		{"Revoke.certification", true, func(s string) error { return errOf(w.reg.Program.Revoke(w.vendor, s, "x")) }},
+		{"Certified.id", false, func(s string) error {
+			yes, err := w.reg.Program.Certified(me, partner.ID(s), "", time.Time{})
+			if yes {
+				w.t.Errorf("%q is certified", s)
+			}
+			return err
+		}},
+		{"Certified.programme", false, func(s string) error { return errOf(w.reg.Program.Certified(me, p.ID, s, time.Time{})) }},
+		{"Certifications.After", false, func(s string) error {
+			return errOf(w.reg.Program.Certifications(w.vendor, p.ID, partner.PageRequest{After: s, Limit: 1}))
 		}},
 		{"Login.password", true, func(s string) error {
 			w.clock.Advance(20 * time.Minute) // guesses wait up to a quarter of an hour

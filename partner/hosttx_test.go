@@ -49,6 +49,7 @@ func (w *world) story() []deed {
 	none := func(f func(rooms) error) func(rooms) (string, error) {
 		return func(r rooms) (string, error) { return "", f(r) }
 	}
+	fact := w.certify(q.ID, "silver", partner.Period{})
 	version, projectVersion := p.Version+1, a.Version // SetContact comes first
 	return []deed{
 		{"partner.created", host, "", "", func(r rooms) (string, error) {
@@ -66,6 +67,14 @@ func (w *world) story() []deed {
 		}), false},
 		{"partner.logo_set", admin, p.ID, string(p.ID), none(func(r rooms) error {
 			return r.reg.Partners.SetLogo(me, p.ID, "square", "", append(pngOf(1, 1), canary...))
+		}), false},
+		{"certification.granted", host, p.ID, "", func(r rooms) (string, error) {
+			c, err := r.reg.Program.Certify(w.vendor, p.ID, partner.Certification{Programme: canary, Reason: canary})
+			return c.ID, err
+		}, false},
+		{"certification.revoked", host, q.ID, fact.ID, none(func(r rooms) error {
+			_, err := r.reg.Program.Revoke(w.vendor, fact.ID, canary)
+			return err
 		}), false},
 		{"partner.moved", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.MoveUnder(w.vendor, q.ID, p.ID) }), false},
 		{"partner.blocked", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Block(w.vendor, q.ID, true) }), false},

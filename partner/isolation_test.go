@@ -40,6 +40,8 @@ type isoSide struct {
 	member   context.Context
 	staff    partner.UserID // the member
 	logo     int            // its width, 0 for none
+
+	certified string // the fact, if it is
 }
 
 type isoProject struct {
@@ -80,7 +82,7 @@ func (i *isolation) run(steps int) {
 	verbs := []func(me, other *isoSide){
 		i.getPartner, i.listPartners, i.getProject, i.listProjects, i.editProject, i.assign, i.assign, i.returnSome, i.switchTo, i.switchBack,
 		i.balance, i.mine, i.history, i.activity, i.grant, i.closeOne, i.openOne, i.asProject, i.explain, i.vendorVerbs, i.setContact, i.users, i.asMember,
-		i.logos,
+		i.logos, i.programme,
 	}
 	for step := range steps {
 		k := i.rand.IntN(2)

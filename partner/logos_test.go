@@ -15,7 +15,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/partnerkit/partnerkit/internal/dbtest"
 	"github.com/partnerkit/partnerkit/partner"
 )
 
@@ -256,6 +258,30 @@ func TestPAN06_OneLogoOfAPurpose(t *testing.T) {
 		if want := []string{"logo_square by " + admin, "logo_square by " + admin, "logo_wide by host:ops@vendor.example", "logo_square by " + admin}; !slices.Equal(told, want) {
 			w.t.Errorf("the audit says %q, want %q", told, want)
 		}
+	})
+}
+
+// TestPAN06_WhatWasCheckedIsKept, even if the caller's bytes change while the call is under way: here each look at the clock changes them.
+func TestPAN06_WhatWasCheckedIsKept(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) {
+		var given []byte
+		looked := 0
+		clock := newClock()
+		w := newWorld(t, db, func(o *partner.Options) {
+			o.Clock = func() time.Time {
+				clear(given)
+				looked++
+				return clock.Now()
+			}
+		})
+		p, err := w.reg.Partners.Create(w.vendor, agreement("acme"))
+		w.must(err)
+		given, looked = pngOf(5, 5), 0
+		w.must(w.reg.Partners.SetLogo(w.vendor, p.ID, "square", "", given))
+		if looked == 0 || given[0] != 0 {
+			t.Fatal("nothing has changed meanwhile: this proves nothing")
+		}
+		w.hasLogo(w.vendor, p.ID, "square", "image/png", pngOf(5, 5))
 	})
 }
 

@@ -68,6 +68,7 @@ type Registry struct {
 	Accounts *Accounts // projects: open, edit, suspend, close
 	Access   *Access   // log-in, sessions, switching, decisions
 	Activity *Activity // what happened, and its deliveries
+	Program  *Program  // certification
 
 	db *store.DB
 	*shared
@@ -93,6 +94,7 @@ type shared struct {
 func newRegistry(db *store.DB, s *shared) *Registry {
 	r := &Registry{db: db, shared: s}
 	r.Partners, r.Users, r.Accounts, r.Access, r.Activity = &Partners{r}, &Users{r}, &Accounts{r}, &Access{r}, &Activity{r}
+	r.Program = &Program{r}
 	return r
 }
 

@@ -8,17 +8,18 @@ import (
 
 // Tables of this room.
 const (
-	partnersTable   = "prm_partners"
-	identitiesTable = "prm_identities"
-	usersTable      = "prm_users"
-	accountsTable   = "prm_accounts"
-	sessionsTable   = "prm_sessions"
-	throttlesTable  = "prm_throttles"
-	sourcesTable    = "prm_known_sources"
-	contractsTable  = "prm_contracts"
-	eventsTable     = "prm_events"
-	tokensTable     = "prm_tokens"
-	keysTable       = "prm_keys"
+	partnersTable       = "prm_partners"
+	identitiesTable     = "prm_identities"
+	usersTable          = "prm_users"
+	accountsTable       = "prm_accounts"
+	sessionsTable       = "prm_sessions"
+	throttlesTable      = "prm_throttles"
+	sourcesTable        = "prm_known_sources"
+	contractsTable      = "prm_contracts"
+	eventsTable         = "prm_events"
+	tokensTable         = "prm_tokens"
+	certificationsTable = "prm_certifications"
+	keysTable           = "prm_keys"
 )
 
 type partnerRow struct {

@@ -54,8 +54,11 @@ func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	late, err := r.expireInvitations(ctx)
-	if more = more || late; more {
+	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseCertifications} {
+		left, failed := what(ctx)
+		more, err = more || left, cmp.Or(err, failed)
+	}
+	if more {
 		r.swept.Store(0)
 	}
 	return more, err
@@ -90,3 +93,24 @@ func (r *Registry) expireInvitations(ctx context.Context) (more bool, err error)
 // ranOut is true of a pending partner that nobody can accept for any more.
 const ranOut = `p.state = 'pending' AND p.created_at <= ? AND NOT EXISTS (SELECT 1 FROM prm_tokens t
 	WHERE t.partner_id = p.id AND t.purpose = 'partner' AND t.state = 'open' AND t.expires_at > ?)`
+
+// lapseCertifications says of certifications that have run out that they have, once, whichever process sees it: those that another is at are left
+// to it. One that was revoked is not over by itself.
+func (r *Registry) lapseCertifications(ctx context.Context) (more bool, err error) {
+	err = store.InTx(ctx, r.db, func(tx *store.Tx) error {
+		var due []struct{ ID, PartnerID string }
+		err := tx.Query(swept, &due, `UPDATE prm_certifications SET lapsed = TRUE WHERE id IN (SELECT id FROM prm_certifications
+			WHERE NOT lapsed AND revoked_at = 0 AND ends_at <= ? ORDER BY ends_at LIMIT ?`+tx.Lock("NO KEY UPDATE SKIP LOCKED")+`) RETURNING id, partner_id`,
+			tx.Now(), sweepSize)
+		for _, c := range due {
+			if err != nil {
+				break
+			}
+			err = tx.Insert(&eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: "certification.lapsed", Actor: ledger.System, Subject: ledger.System,
+				PartnerID: c.PartnerID, Target: c.ID})
+		}
+		more = len(due) == sweepSize
+		return err
+	})
+	return more, err
+}

@@ -59,6 +59,13 @@ var tables = []Table{
 		Keeps:    "nothing: it goes with its partner",
 	},
 	{
+		Name:    "prm_certifications",
+		Partner: "partner_id",
+		Columns: []string{"id", "programme", "from_at", "until_at", "ends_at", "reason", "created_by", "revoked_at", "revoked_by", "revoked_reason", "lapsed",
+			"created_at"},
+		Keeps: "everything: what was built rests on it; hosts keep personal data out of reasons",
+	},
+	{
 		Name:     "prm_partner_profiles",
 		Partner:  "partner_id",
 		Columns:  []string{"version", "created_at"},

@@ -38,6 +38,27 @@ CREATE TABLE prm_partner_logos (
   PRIMARY KEY (partner_id, purpose)
 );
 
+-- What the vendor has certified. A fact holds from from_at to before ends_at: its until_at, or when it was revoked; an open one ends at the
+-- end of time. What never held ends where it begins.
+CREATE TABLE prm_certifications (
+  id             TEXT PRIMARY KEY,
+  partner_id     TEXT NOT NULL REFERENCES prm_partners (id),
+  programme      TEXT NOT NULL,
+  from_at        BIGINT NOT NULL,
+  until_at       BIGINT NOT NULL CHECK (until_at = 0 OR until_at > from_at),
+  ends_at        BIGINT NOT NULL CHECK (ends_at >= from_at),
+  reason         TEXT NOT NULL,
+  created_by     TEXT NOT NULL,
+  revoked_at     BIGINT NOT NULL DEFAULT 0,
+  revoked_by     TEXT NOT NULL DEFAULT '',
+  revoked_reason TEXT NOT NULL DEFAULT '',
+  lapsed         BOOLEAN NOT NULL DEFAULT FALSE,
+  created_at     BIGINT NOT NULL
+);
+CREATE INDEX prm_certifications_by_programme ON prm_certifications (partner_id, programme, from_at);
+CREATE INDEX prm_certifications_by_partner ON prm_certifications (partner_id, created_at, id);
+CREATE INDEX prm_certifications_due ON prm_certifications (ends_at) WHERE NOT lapsed AND revoked_at = 0;
+
 -- rights are bits; scope is account ids, each between two spaces, or empty for all. A place that has ended has no use for its identity any
 -- more, which may find another one.
 ALTER TABLE prm_users ADD COLUMN rights   BIGINT NOT NULL DEFAULT 0;
