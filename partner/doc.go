@@ -15,7 +15,7 @@
 //   - What a call changes, it changes in one transaction, with one audit row that names fields and never values. (A log-in and a
 //     refused "taken" count in a transaction of their own, or the refusal would undo the count.) [Registry.In] puts calls into the
 //     host's own transaction.
-//   - Block, close, password change and disabling end sessions for good: one opened before stays dead after the block is lifted.
+//   - Block, archive, close, password change and disabling end sessions for good: one opened before stays dead after the block is lifted.
 //   - What people must be told is written with what it tells of, and sent at least once, by [Registry.Run] through Options.Notifier.
 //   - Passwords are kept as hashes only, tokens as digests only, but in a letter that waits (Options.Sealer). Host code and hashing never run while a transaction is open.
 //   - Every error matches exactly one of seven kinds, [ErrInvalid] to [ErrUnavailable], which tell the caller what to do.
