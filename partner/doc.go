@@ -1,7 +1,8 @@
 // Package partner is the floor: who is who, who may, what happened.
 //
 // A host opens it once over its own database and asks its desks: [Partners] for agreements, the tree of sub-partners and blocks,
-// [Users] for people, [Accounts] for projects, [Access] for log-in, sessions and decisions, [Activity] for what happened, [Program] for certification. The other rooms (license, …)
+// [Users] for people, [Accounts] for projects, [Access] for log-in, sessions and decisions, [Activity] for what happened, [Program] for
+// certification. The other rooms (license, …)
 // are built on the [Registry].
 //
 // Invariants:
@@ -17,7 +18,8 @@
 //     host's own transaction.
 //   - Block, archive, close, password change and disabling end sessions for good: one opened before stays dead after the block is lifted.
 //   - What people must be told is written with what it tells of, and sent at least once, by [Registry.Run] through Options.Notifier.
-//   - Passwords are kept as hashes only, tokens as digests only, but in a letter that waits (Options.Sealer). Host code and hashing never run while a transaction is open.
+//   - Passwords are kept as hashes only, tokens as digests only, but in a letter that waits (Options.Sealer). Host code and hashing never
+//     run while a transaction is open.
 //   - Every error matches exactly one of seven kinds, [ErrInvalid] to [ErrUnavailable], which tell the caller what to do.
 //   - Nothing is global, nothing starts by import, Open starts no goroutine.
 //

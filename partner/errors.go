@@ -26,7 +26,6 @@ var (
 	ErrBlocked             = fail.New(fail.Forbidden, "blocked")                                        // ErrForbidden
 	ErrPending             = fail.New(fail.Forbidden, "the invited partner has not accepted yet")       // ErrForbidden
 	ErrSuspended           = fail.New(fail.Forbidden, "suspended by the vendor")                        // ErrForbidden
-	ErrNotCertified        = fail.New(fail.Forbidden, "the partner is not certified")                   // ErrForbidden
 	ErrBadTransition       = fail.New(fail.Refused, "its state does not allow this")                    // ErrRefused
 	ErrImmutable           = fail.New(fail.Refused, "cannot be changed")                                // ErrRefused
 	ErrCurrencyLocked      = fail.New(fail.Refused, "the currency is fixed by the first money entry")   // ErrRefused

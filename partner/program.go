@@ -113,8 +113,8 @@ func (r certificationRow) insert(tx *store.Tx) (fresh bool, err error) {
 	return n == 1, err
 }
 
-// Revoke ends a certification now, for the reason given; one that has not begun never holds. From when it returns, nobody is certified by
-// it. Vendor only. [ErrBadTransition] if it was revoked or is over; [ErrNotFound]. Not inside a host transaction above READ COMMITTED.
+// Revoke ends a certification now, for the reason given; one that has not begun never holds. From when it returns, the partner is not certified
+// by it. Vendor only. [ErrBadTransition] if it was revoked or is over; [ErrNotFound]. Not inside a host transaction above READ COMMITTED.
 func (d *Program) Revoke(ctx context.Context, certification, reason string) (c Certification, err error) {
 	defer wrap(&err, "revoke certification")
 	var faults checks
