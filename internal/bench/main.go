@@ -123,7 +123,7 @@ func (s *settings) defaults(window time.Duration) {
 
 // measures are all there is to measure.
 func measures(s settings) []measure {
-	list := []measure{assignHot(s), assignSpread(s), batch50(s), access(s), cached(s), lists(s), searches(s)}
+	list := []measure{assignHot(s), assignSpread(s), batch50(s), access(s), cached(s), lists(s), searches(s), deliver(s)}
 	for i := range list {
 		if s.callers != nil {
 			list[i].callers = s.callers

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,14 +30,27 @@ type target struct {
 	items int // what one call counts for, if more than one
 	// call is what one caller, numbered from 0, runs in a loop.
 	call func(ctx context.Context, caller int) error
+	// count is call that tells what it counts for, where that differs; it may take so long that all of it counts, and the time until it returns.
+	count func(ctx context.Context, caller int) (items int, err error)
+	// fill makes ready for so long a loop, outside its time; nil if there is nothing to be made.
+	fill func(ctx context.Context, window time.Duration) error
 	// books checks the accounts after so many items; nil if there are none.
 	books func(ctx context.Context, done, failed int) error
 	close func() error
 }
 
+// do calls.
+func (t target) do(ctx context.Context, caller int) (items int, err error) {
+	if t.count != nil {
+		return t.count(ctx, caller)
+	}
+	return max(t.items, 1), t.call(ctx, caller)
+}
+
 // tally is what a target did over a whole run, warm-up included.
 type tally struct {
 	done, failed int
+	items        int   // of those done
 	first        error // of the failures
 }
 
@@ -87,7 +101,7 @@ func (t target) checked(ctx context.Context, n tally) error {
 	if t.books == nil {
 		return err
 	}
-	if wrong := t.books(ctx, n.done*max(t.items, 1), n.failed*max(t.items, 1)); wrong != nil {
+	if wrong := t.books(ctx, n.items, n.failed*max(t.items, 1)); wrong != nil {
 		err = errors.Join(err, fmt.Errorf("%s: the books are wrong: %w", t.name, wrong))
 	}
 	return err
@@ -109,19 +123,29 @@ func (m measure) warm(ctx context.Context, t target, callers int, window time.Du
 func (m measure) loop(ctx context.Context, t target, callers int, window time.Duration, n *tally) sample {
 	type seat struct {
 		times  []time.Duration
-		inTime int
+		items  int
+		inTime int // of them
 		failed int
 		first  error
 	}
+	if t.fill != nil {
+		if err := t.fill(ctx, window); err != nil {
+			n.failed++
+			n.first = cmp.Or(n.first, err)
+			return sample{}
+		}
+	}
 	seats := make([]seat, callers)
-	end := time.Now().Add(window)
+	start := time.Now()
+	end := start.Add(window)
 	var group sync.WaitGroup
 	for i := range seats {
 		s := &seats[i]
 		group.Go(func() {
 			pprof.Do(ctx, pprof.Labels("target", path.Join(m.name, t.name)), func(ctx context.Context) {
 				for began := time.Now(); began.Before(end) && ctx.Err() == nil; began = time.Now() {
-					if err := t.call(ctx, i); err != nil {
+					items, err := t.do(ctx, i)
+					if err != nil {
 						s.failed++
 						s.first = errors.Join(s.first, err)
 						if s.failed == maxFailures {
@@ -131,19 +155,24 @@ func (m measure) loop(ctx context.Context, t target, callers int, window time.Du
 					}
 					returned := time.Now()
 					s.times = append(s.times, returned.Sub(began))
-					if returned.Before(end) {
-						s.inTime++
+					s.items += items
+					if t.count != nil || returned.Before(end) {
+						s.inTime += items
 					}
 				}
 			})
 		})
 	}
 	group.Wait()
+	if t.count != nil {
+		window = time.Since(start)
+	}
 	var times []time.Duration
 	inTime := 0
 	for _, s := range seats {
 		times = append(times, s.times...)
 		inTime += s.inTime
+		n.items += s.items
 		n.failed += s.failed
 		if n.first == nil {
 			n.first = s.first
@@ -151,7 +180,7 @@ func (m measure) loop(ctx context.Context, t target, callers int, window time.Du
 	}
 	n.done += len(times)
 	slices.Sort(times)
-	return sample{perSecond: float64(inTime*max(t.items, 1)) / window.Seconds(), p50: percentile(times, 50), p99: percentile(times, 99)}
+	return sample{perSecond: float64(inTime) / window.Seconds(), p50: percentile(times, 50), p99: percentile(times, 99)}
 }
 
 // maxFailures is how often a caller fails in a round before it stops trying.

@@ -43,6 +43,11 @@ type sdk struct {
 }
 
 func openSDK(ctx context.Context, h *host, callers int) (k *sdk, err error) {
+	return openSDKWith(ctx, h, callers, partner.Options{})
+}
+
+// openSDKWith is openSDK with options beside those that all have.
+func openSDKWith(ctx context.Context, h *host, callers int, options partner.Options) (k *sdk, err error) {
 	k = &sdk{kind: h.kind, vendor: partner.AsVendor(ctx, "bench")}
 	if k.dsn, k.drop, err = h.fresh(); err != nil {
 		return nil, err
@@ -56,7 +61,8 @@ func openSDK(ctx context.Context, h *host, callers int) (k *sdk, err error) {
 	if err := partner.Migrate(ctx, k.db); err != nil {
 		return nil, err
 	}
-	if k.reg, err = partner.Open(ctx, k.db, &partner.Options{Hasher: plainHasher{}}); err != nil {
+	options.Hasher = plainHasher{}
+	if k.reg, err = partner.Open(ctx, k.db, &options); err != nil {
 		return nil, err
 	}
 	k.seats = license.New(k.reg)
