@@ -79,8 +79,13 @@ func Waiting(ctx context.Context, db *store.DB, limit int) (n int64, err error) 
 }
 
 const (
-	claim   = `WITH due AS MATERIALIZED (SELECT id FROM prm_deliveries WHERE state = 'ready' AND next_at <= ? ORDER BY next_at, id LIMIT ?`
-	claimed = `) UPDATE prm_deliveries SET state = 'leased', attempt = attempt + 1, alone = FALSE, owner = ?, next_at = ? WHERE id IN (SELECT id FROM due)` + columns
+	// A claim finds its rows again where they lie: by their ids it would look each up in an index once more, a quarter of its time. A row that
+	// somebody else has moved in that moment is left to the next claim.
+	claimPostgres = `WITH due AS MATERIALIZED (SELECT ctid` + ready + ` FOR UPDATE SKIP LOCKED` + claimed + `ctid = ANY (ARRAY(SELECT place FROM due))` + columns
+	claimSQLite   = `WITH due AS MATERIALIZED (SELECT rowid` + ready + claimed + `rowid IN (SELECT place FROM due)` + columns
+
+	ready   = ` AS place FROM prm_deliveries WHERE state = 'ready' AND next_at <= ? ORDER BY next_at, id LIMIT ?`
+	claimed = `) UPDATE prm_deliveries SET state = 'leased', attempt = attempt + 1, alone = FALSE, owner = ?, next_at = ? WHERE `
 
 	// A claim that has lapsed was somebody's who has died or hung, perhaps of what he was sending. It is taken up by itself, so that only what
 	// kills its sender when it is alone counts as a failure; else that would be sent for ever, or take down with it what is claimed beside it.
@@ -112,7 +117,11 @@ func (q *Queue) turn(ctx context.Context, ended []outcome, limit int) (list []De
 		if err := q.write(tx, ended); err != nil {
 			return err
 		}
-		return tx.Scan(engine, q.reading(&list), claim+tx.Lock("UPDATE SKIP LOCKED")+claimed, tx.Now(), limit, q.owner, tx.Now().Add(lease))
+		claim := claimSQLite
+		if tx.Postgres() {
+			claim = claimPostgres
+		}
+		return tx.Scan(engine, q.reading(&list), claim, tx.Now(), limit, q.owner, tx.Now().Add(lease))
 	})
 	if err != nil {
 		return nil, err
