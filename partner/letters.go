@@ -69,17 +69,27 @@ func (r *Registry) letterOf(id, template, payload string) (l letter, err error) 
 func (l letter) message(d outbox.Delivery) Message {
 	m := Message{ID: d.ID, Template: l.template, Locale: l.Locale, To: l.To, Region: d.Region, Token: Secret(l.Token), Data: l.Data}
 	text := texts[l.template]
-	var words []string
-	for _, word := range []string{wordPartner, wordName, wordProject} { // a word that is not there leaves a gap
-		words = append(words, "{"+word+"}", l.Data[word])
-	}
-	fill := strings.NewReplacer(words...)
-	m.Subject = fill.Replace(text.subject)
-	m.Text = Secret(fill.Replace(text.body))
+	m.Subject, m.Text = filled(text.subject, l.Data), Secret(filled(text.body, l.Data))
 	if l.Token != "" {
 		m.Text += Secret("\nYour code: " + l.Token + "\nIt is good once, until " + l.Data[wordUntil] + ".\n")
 	}
 	return m
+}
+
+// filled puts words where text names them in braces; one that is not there leaves a gap. A strings.Replacer would be made anew for each letter.
+func filled(text string, words map[string]string) string {
+	var b strings.Builder
+	b.Grow(2 * len(text))
+	for {
+		before, rest, _ := strings.Cut(text, "{")
+		b.WriteString(before)
+		word, after, found := strings.Cut(rest, "}")
+		if !found {
+			return b.String()
+		}
+		b.WriteString(words[word])
+		text = after
+	}
 }
 
 // texts are what letters say, by template.
