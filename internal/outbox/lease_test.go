@@ -268,8 +268,7 @@ func TestBEY30_OnlyTheCulpritDies(t *testing.T) {
 		for crash := range 15 {
 			// A process that dies of it: its claims stay as they are.
 			q := b.queue(nil)
-			c := q.newCrew(-1)
-			_, err := c.claim(context.Background())
+			_, err := q.turn(context.Background(), nil, batch)
 			b.must(err)
 			for {
 				d, found, err := q.takeLapsed(context.Background())

@@ -16,6 +16,7 @@ const (
 
 	batch      = 256              // claimed at once
 	round      = 1024             // claimed in one Step
+	clerks     = 2                // transactions at once that claim
 	senders    = 16               // sendings at once
 	hungLimit  = 64               // sendings that were given up and have not come back, before nothing more is begun
 	finishTime = 10 * time.Second // for writing down what was sent, after the caller has gone
@@ -95,11 +96,16 @@ func hold(ctx context.Context, d Delivery, alone bool) *held {
 	return &held{Delivery: d, ctx: ctx, cancel: cancel, alone: alone}
 }
 
-// crew is the sending of deliveries by one goroutine that claims and writes down, and by others that send. New ones are claimed as senders become
-// free, so that a slow receiver holds up nobody else.
+// crew is the sending of deliveries by one goroutine that holds them, by clerks that claim and write down, and by others that send. New ones are
+// claimed as senders become free, so that a slow receiver holds up nobody else; and while sending is quick, ahead of that, so that senders do
+// not wait for the database, nor it for them.
 type crew struct {
 	*Queue
 	left    int // to be claimed; negative for without end
+	clerks  int // at work
+	claims  chan claim
+	last    time.Time // the last full batch came
+	news    bool      // there may be more than what the claims under way can find
 	waiting []*held
 	sending map[string]*held
 	results chan outcome
@@ -110,7 +116,7 @@ type crew struct {
 }
 
 func (q *Queue) newCrew(limit int) *crew {
-	return &crew{Queue: q, left: limit, sending: map[string]*held{}, results: make(chan outcome, senders+hungLimit+1)}
+	return &crew{Queue: q, left: limit, claims: make(chan claim, clerks), sending: map[string]*held{}, results: make(chan outcome, senders+hungLimit+1)}
 }
 
 // work goes on until nothing is due, or as much is done as was asked for, or ctx ends; then it waits for what it has begun.
@@ -128,8 +134,8 @@ func (c *crew) work(ctx context.Context, found dues, wake <-chan struct{}) error
 				c.stopped = time.Now()
 			}
 		}
-		if look && len(c.waiting) == 0 && c.left != 0 && len(c.sending) < senders && c.hung.Load() < hungLimit {
-			look, failed = c.claim(ctx)
+		if look && c.wanting() {
+			c.claim(ctx)
 			continue
 		}
 		if lapsed && !c.alone && failed == nil {
@@ -137,10 +143,15 @@ func (c *crew) work(ctx context.Context, found dues, wake <-chan struct{}) error
 			continue
 		}
 		c.start(ctx)
-		if len(c.sending) == 0 && len(c.waiting) == 0 {
+		if len(c.sending) == 0 && len(c.waiting) == 0 && c.clerks == 0 {
 			break
 		}
 		select {
+		case cl := <-c.claims:
+			if !c.claimed(ctx, cl) {
+				look = c.news
+			}
+			failed = cmp.Or(failed, cl.err)
 		case o := <-c.results:
 			lapsed = c.ended(o) || lapsed
 		case <-flush.C:
@@ -148,12 +159,12 @@ func (c *crew) work(ctx context.Context, found dues, wake <-chan struct{}) error
 			if c.finish(ctx, c.pending) == nil {
 				c.pending = nil
 			}
-			look = true // there may be something new
+			look, c.news = true, true // there may be something new
 		case <-renew.C:
 			c.renew(ctx)
 			lapsed = true
 		case <-wake:
-			look = true
+			look, c.news = true, true
 		}
 	}
 	err := c.finish(ctx, c.pending)
@@ -163,24 +174,57 @@ func (c *crew) work(ctx context.Context, found dues, wake <-chan struct{}) error
 	return cmp.Or(failed, err)
 }
 
-// claim writes down what has ended and takes the next batch; false if there was less than that.
-func (c *crew) claim(ctx context.Context) (more bool, err error) {
-	want := batch
+// wanting tells whether to claim: if nothing waits for the senders that are free; and ahead of that if the last batch came full, and so lately
+// that the senders will soon be done with it.
+func (c *crew) wanting() bool {
+	if c.left == 0 || c.clerks == clerks || c.hung.Load() >= hungLimit {
+		return false
+	}
+	if c.clerks == 0 && len(c.waiting) == 0 && len(c.sending) < senders {
+		return true
+	}
+	return len(c.waiting) <= batch && time.Since(c.last) < c.flushEvery
+}
+
+// claim is what a clerk comes back with.
+type claim struct {
+	want  int
+	list  []Delivery
+	ended []outcome // which it has written down, unless it failed
+	err   error
+}
+
+// claim has a clerk write down what has ended and take the next batch.
+func (c *crew) claim(ctx context.Context) {
+	cl := claim{want: batch, ended: c.pending}
 	if c.left > 0 {
-		want = min(want, c.left)
+		cl.want = min(batch, c.left)
+		c.left -= cl.want
 	}
-	list, err := c.turn(ctx, c.pending, want)
-	if err != nil {
-		return false, err
+	c.pending, c.news = nil, false
+	c.clerks++
+	c.group.Go(func() {
+		cl.list, cl.err = c.turn(ctx, cl.ended, cl.want)
+		c.claims <- cl
+	})
+}
+
+// claimed takes over what a clerk comes back with; false if it was less than a batch.
+func (c *crew) claimed(ctx context.Context, cl claim) (more bool) {
+	c.clerks--
+	if cl.err != nil {
+		c.pending = append(c.pending, cl.ended...)
 	}
-	c.pending = nil
-	if c.left > 0 {
-		c.left -= len(list)
+	if c.left >= 0 {
+		c.left += cl.want - len(cl.list)
 	}
-	for _, d := range list {
+	for _, d := range cl.list {
 		c.waiting = append(c.waiting, hold(ctx, d, false))
 	}
-	return len(list) == want, nil
+	if more = len(cl.list) == cl.want; more {
+		c.last = time.Now()
+	}
+	return more
 }
 
 // claimLapsed takes one delivery whose claim has lapsed, to be the only one of its kind in hand.
