@@ -115,7 +115,7 @@ func TestBEY30_ASlowSendingKeepsItsLease(t *testing.T) {
 		b.until("state = 'done'", 18)
 		for range 5 {
 			b.advance(50 * time.Second)
-			b.until(fmt.Sprintf("state = 'leased' AND attempt = 1 AND next_at > %d", b.clock().UnixMicro()), 2)
+			b.until(fmt.Sprintf("state = 'leased' AND attempt = 1 AND next_at > %d", b.clock().Add(lease-5*time.Second).UnixMicro()), 2) // renewed since
 		}
 		answer <- nil
 		b.until("state = 'done' AND payload = ''", 19)

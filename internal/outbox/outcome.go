@@ -20,6 +20,7 @@ type outcome struct {
 	tries    int64         // likewise
 	wait     time.Duration // until it is due again
 	text     string        // of the error
+	lost     bool          // its sender's goroutine is
 }
 
 // givenBack is the outcome of a claim that came to nothing: somebody else may take it at once.

@@ -51,7 +51,7 @@ func (q *Queue) Step(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	c := q.newCrew(round)
-	err = c.work(ctx, found, nil)
+	err = c.run(ctx, found, nil)
 	return c.left == 0, err
 }
 
@@ -60,7 +60,7 @@ func (q *Queue) Run(ctx context.Context, wake <-chan struct{}, poll time.Duratio
 	for ctx.Err() == nil {
 		found, err := q.due(ctx)
 		if err == nil && found != (dues{}) {
-			err = q.newCrew(-1).work(ctx, found, wake)
+			err = q.newCrew(-1).run(ctx, found, wake)
 		}
 		if err != nil {
 			return err
@@ -108,6 +108,8 @@ type crew struct {
 	news    bool      // there may be more than what the claims under way can find
 	waiting []*held
 	sending map[string]*held
+	hands   int        // senders, those that hang left out
+	work    chan *held // for them
 	results chan outcome
 	pending []outcome      // to be written down
 	alone   bool           // one is being sent that was claimed alone
@@ -116,14 +118,16 @@ type crew struct {
 }
 
 func (q *Queue) newCrew(limit int) *crew {
-	return &crew{Queue: q, left: limit, claims: make(chan claim, clerks), sending: map[string]*held{}, results: make(chan outcome, senders+hungLimit+1)}
+	return &crew{Queue: q, left: limit, claims: make(chan claim, clerks), sending: map[string]*held{}, work: make(chan *held, senders),
+		results: make(chan outcome, senders+hungLimit+1)}
 }
 
-// work goes on until nothing is due, or as much is done as was asked for, or ctx ends; then it waits for what it has begun.
-func (c *crew) work(ctx context.Context, found dues, wake <-chan struct{}) error {
+// run goes on until nothing is due, or as much is done as was asked for, or ctx ends; then it waits for what it has begun.
+func (c *crew) run(ctx context.Context, found dues, wake <-chan struct{}) error {
 	flush, renew := time.NewTicker(c.flushEvery), time.NewTicker(c.renewEvery)
 	defer flush.Stop()
 	defer renew.Stop()
+	defer close(c.work)
 	look, lapsed := found.ready, found.lapsed
 	var failed error
 	for {
@@ -245,7 +249,11 @@ func (c *crew) start(ctx context.Context) {
 		c.waiting = c.waiting[1:]
 		h.began = time.Now()
 		c.sending[h.ID] = h
-		c.group.Go(func() { c.sendOne(ctx, h) })
+		if c.hands < len(c.sending) {
+			c.hands++
+			c.group.Go(func() { c.sender(ctx) })
+		}
+		c.work <- h
 	}
 }
 
@@ -257,6 +265,9 @@ func (c *crew) ended(o outcome) (alone bool) {
 	}
 	delete(c.sending, o.id)
 	h.cancel()
+	if o.lost {
+		c.hands--
+	}
 	if alone = h.alone; alone {
 		c.alone = false
 	}
@@ -284,46 +295,63 @@ func (c *crew) giveUp(ctx context.Context) {
 		}
 		c.logger.ErrorContext(ctx, "what sends deliveries does not return when its context ends", "delivery", h.ID)
 		c.hung.Add(1)
-		c.ended(failed(h.Delivery, errHung))
+		o := failed(h.Delivery, errHung)
+		o.lost = true
+		c.ended(o)
 	}
 }
 
-// sendOne sends one delivery; nothing of it survives a panic of the sender, or the end of its goroutine, but the failure.
-func (c *crew) sendOne(ctx context.Context, h *held) {
-	o := failed(h.Delivery, errPanicked)
+// sender sends one after the other, until it is given up or nothing comes any more.
+func (c *crew) sender(ctx context.Context) {
+	for h := range c.work {
+		if !c.sendOne(ctx, h) {
+			return
+		}
+	}
+}
+
+// sendOne sends one delivery; nothing of it survives a panic of the sender, or the end of its goroutine, but the failure. It is false if it
+// was given up meanwhile.
+func (c *crew) sendOne(ctx context.Context, h *held) (inTime bool) {
+	var o outcome
 	defer func() {
-		if recover() != nil { // its text can hold anything
+		panicked := recover() != nil // its text can hold anything
+		if panicked {
 			c.logger.ErrorContext(ctx, "what sends deliveries has panicked", "delivery", h.ID)
 		}
-		if h.over.CompareAndSwap(0, returned) {
+		if o.id == "" {
+			o = failed(h.Delivery, errPanicked)
+			o.lost = !panicked
+		}
+		if inTime = h.over.CompareAndSwap(0, returned); inTime {
 			c.results <- o
 		} else {
 			c.hung.Add(-1)
 		}
 	}()
+	o = c.outcomeOf(ctx, h)
+	return true
+}
+
+func (c *crew) outcomeOf(ctx context.Context, h *held) outcome {
 	switch {
 	case h.ctx.Err() != nil && ctx.Err() == nil: // its lease is lost
-		o = outcome{id: h.ID, attempt: h.Attempt}
-		return
+		return outcome{id: h.ID, attempt: h.Attempt}
 	case ctx.Err() != nil:
-		o = givenBack(h.Delivery)
-		return
+		return givenBack(h.Delivery)
 	case h.Failures >= maxFailures:
-		o = failed(h.Delivery, errLost)
-		return
+		return failed(h.Delivery, errLost)
 	case h.ExpiresAt != 0 && h.ExpiresAt <= store.Now(c.db):
-		o = failed(h.Delivery, errRunOut)
-		return
+		return failed(h.Delivery, errRunOut)
 	}
 	limited, cancel := context.WithTimeout(h.ctx, c.sendLimit)
 	defer cancel()
 	err := c.send(limited, h.Delivery)
 	switch {
 	case err == nil:
-		o = outcome{id: h.ID, attempt: h.Attempt, state: Done}
+		return outcome{id: h.ID, attempt: h.Attempt, state: Done}
 	case ctx.Err() != nil: // it was told to stop
-		o = givenBack(h.Delivery)
-	default:
-		o = failed(h.Delivery, err)
+		return givenBack(h.Delivery)
 	}
+	return failed(h.Delivery, err)
 }
