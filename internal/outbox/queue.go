@@ -62,7 +62,7 @@ func (q *Queue) Run(ctx context.Context, wake <-chan struct{}, poll time.Duratio
 		if err == nil && found != (dues{}) {
 			err = q.newCrew(-1).run(ctx, found, wake)
 		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
 		timer := time.NewTimer(poll)
