@@ -40,12 +40,13 @@ type supply struct {
 // wanted is how much must wait for the next window, of so much at first.
 func (s *supply) wanted(callers int, window time.Duration) int {
 	const first, most = 60_000, 3
-	came := s.came.Load()
+	came, rate := s.came.Load(), float64(first)
 	if s.last > 0 {
 		s.rate = max(s.rate, float64(came-s.before)/s.last.Seconds())
+		rate = s.rate
 	}
 	s.before, s.last = came, window
-	return int(most*max(s.rate, first)*window.Seconds()) + callers*8*drain.Batch
+	return int(most*rate*window.Seconds()) + callers*8*drain.Batch
 }
 
 // took counts n; a call that found nothing says that the figure would be wrong.
