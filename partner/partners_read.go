@@ -182,9 +182,9 @@ func wideContracts(tx *store.Tx, partners []string) (map[string]wideContract, er
 // contactLogins reads the log-in names that the agreements were made with: those of the first users, unless they have left.
 func contactLogins(tx *store.Tx, partners []string) (map[string]string, error) {
 	var rows []struct{ PartnerID, Login string }
-	err := tx.Query(deciding, &rows, `SELECT p.id AS partner_id, CASE WHEN u.ended_at = 0 THEN i.login ELSE '' END AS login FROM prm_partners p
-		JOIN prm_users u ON u.id = (SELECT id FROM prm_users WHERE partner_id = p.id ORDER BY created_at, id LIMIT 1)
-		JOIN prm_identities i ON i.id = u.identity_id WHERE p.id IN ?`, partners)
+	err := tx.Query(deciding, &rows, `SELECT p.id AS partner_id, COALESCE((SELECT CASE WHEN u.ended_at = 0 THEN i.login ELSE '' END FROM prm_users u
+		JOIN prm_identities i ON i.id = u.identity_id WHERE u.partner_id = p.id ORDER BY u.created_at, u.id LIMIT 1), '') AS login
+		FROM prm_partners p WHERE p.id IN ?`, partners)
 	list := make(map[string]string, len(rows))
 	for _, r := range rows {
 		list[r.PartnerID] = r.Login

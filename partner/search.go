@@ -26,15 +26,17 @@ type arm struct {
 
 	// The partners that it finds: from and to are the statement, with order and a limit between them a part of it.
 	from, order, to string
-	each            string // whether a partner of the list is one of them
+	each            string // whether a partner of the list is one of them; by no index, or SQLite would leave the list's order for it
 	times           int    // how often the bounds stand in each
+	plain           string // each as the range that it is, if it is one of the row itself: the database has its choice of order
 }
 
 var arms = [...]arm{
 	{key: nameKey, from: "SELECT id FROM (SELECT id FROM prm_partners WHERE name_key >= ? AND name_key < ?", order: " ORDER BY name_key", to: ") n",
-		each: "prm_partners.name_key >= ? AND prm_partners.name_key < ?", times: 1},
+		each: "prm_partners.name_key || '' >= ? AND prm_partners.name_key || '' < ?", times: 1, plain: "prm_partners.name_key >= ? AND prm_partners.name_key < ?"},
 	{key: phoneKey, from: "SELECT id FROM (SELECT id FROM prm_partners WHERE phone <> '' AND phone >= ? AND phone < ?", order: " ORDER BY phone", to: ") n",
-		each: "prm_partners.phone >= ? AND prm_partners.phone < ?", times: 1},
+		each: "prm_partners.phone || '' >= ? AND prm_partners.phone || '' < ?", times: 1,
+		plain: "prm_partners.phone <> '' AND prm_partners.phone >= ? AND prm_partners.phone < ?"},
 	{key: strings.TrimSpace, from: "SELECT partner_id AS id FROM (SELECT partner_id FROM prm_partner_tax_ids WHERE value >= ? AND value < ?", order: " ORDER BY value", to: ") n",
 		// No EXISTS, here and below: PostgreSQL would rather gather all that there is than look for one.
 		each: "COALESCE((SELECT 1 FROM prm_partner_tax_ids t WHERE t.partner_id = prm_partners.id AND t.value >= ? AND t.value < ? LIMIT 1), 0) = 1", times: 1},
@@ -176,8 +178,17 @@ func (h *hunt) each(q *gorm.DB, all bool) *gorm.DB {
 	return q.Where("("+match+")", args...)
 }
 
-// gathered narrows q to matches, gathered beforehand.
+// gathered narrows q to matches that may be far behind: by their own ranges, or else gathered beforehand, for PostgreSQL cannot be trusted with a
+// set that stands beside something else.
 func (h *hunt) gathered(q *gorm.DB) *gorm.DB {
+	if !slices.ContainsFunc(h.many, func(i int) bool { return arms[i].plain == "" }) {
+		match, args := "id IN ?", []any{h.found}
+		for _, i := range h.many {
+			match += " OR " + arms[i].plain
+			args = append(args, h.bounds[i]...)
+		}
+		return q.Where("("+match+")", args...)
+	}
 	match, args := "SELECT id FROM prm_partners WHERE id IN ?", []any{h.found}
 	for _, i := range h.many {
 		match += " UNION ALL " + arms[i].from + arms[i].to
