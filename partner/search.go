@@ -96,6 +96,7 @@ func afterAll(key string) string {
 type hunt struct {
 	bounds [len(arms)][]any // of each arm; nil for those that it does not look by
 	found  []string         // partners found by arms that find few
+	ids    *store.Rows      // found, for a statement: one of a thousand parameters would be compared with each of them
 	many   []int            // arms that find more
 }
 
@@ -125,6 +126,10 @@ func (s *Standing) hunt(tx *store.Tx, search string) (*hunt, error) {
 	}
 	slices.Sort(h.found)
 	h.found = slices.Compact(h.found)
+	h.ids = tx.Rows(idColumns)
+	for _, id := range h.found {
+		h.ids.Add(id)
+	}
 	return h, nil
 }
 
@@ -165,7 +170,11 @@ func (h *hunt) few() bool { return len(h.many) == 0 && len(h.found) <= fewMatche
 
 // each narrows q to matches, looked at one by one: by all arms, or by those that find many and what the others have found.
 func (h *hunt) each(q *gorm.DB, all bool) *gorm.DB {
-	match, args := "id IN ?", []any{h.found}
+	match, args := "FALSE", []any{}
+	if len(h.found) > 0 && !all {
+		match += " OR id IN (SELECT x.id FROM " + h.ids.SQL() + ")"
+		args = append(args, h.ids.Args()...)
+	}
 	for i := range arms {
 		if h.bounds[i] == nil || !all && !slices.Contains(h.many, i) {
 			continue
@@ -181,15 +190,15 @@ func (h *hunt) each(q *gorm.DB, all bool) *gorm.DB {
 // gathered narrows q to matches that may be far behind: by their own ranges, or else gathered beforehand, for PostgreSQL cannot be trusted with a
 // set that stands beside something else.
 func (h *hunt) gathered(q *gorm.DB) *gorm.DB {
-	if !slices.ContainsFunc(h.many, func(i int) bool { return arms[i].plain == "" }) {
-		match, args := "id IN ?", []any{h.found}
+	if len(h.found) == 0 && !slices.ContainsFunc(h.many, func(i int) bool { return arms[i].plain == "" }) {
+		match, args := "FALSE", []any{}
 		for _, i := range h.many {
 			match += " OR " + arms[i].plain
 			args = append(args, h.bounds[i]...)
 		}
 		return q.Where("("+match+")", args...)
 	}
-	match, args := "SELECT id FROM prm_partners WHERE id IN ?", []any{h.found}
+	match, args := "SELECT x.id FROM "+h.ids.SQL(), h.ids.Args()
 	for _, i := range h.many {
 		match += " UNION ALL " + arms[i].from + arms[i].to
 		args = append(args, h.bounds[i]...)
@@ -208,7 +217,7 @@ func (s *Standing) searched(tx *store.Tx, search string, at pageOf, list func() 
 		return nil, err
 	}
 	if h.few() {
-		err = page(list().Where("id IN ?", h.found))
+		err = page(list().Where("id IN (SELECT x.id FROM "+h.ids.SQL()+")", h.ids.Args()...))
 		return rows, err
 	}
 	var end []partnerRow // of the window

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -163,6 +164,9 @@ func (a *array) literal() string {
 	}
 	return string(append(text, '}'))
 }
+
+// Value is the array for database/sql, where GORM sends it.
+func (a *array) Value() (driver.Value, error) { return a.literal(), nil }
 
 // integer is the value of any of Go's integers.
 func integer(v any) int64 {
