@@ -28,8 +28,8 @@ func runs(cell string) bool {
 	if strings.ContainsRune("\t\r\n\x00", rune(cell[0])) {
 		return true
 	}
-	for _, r := range cell { // some spreadsheets pass over what nobody sees
-		if unicode.IsSpace(r) || unicode.IsControl(r) || unseen(r) || r == utf8.RuneError {
+	for _, r := range cell { // some spreadsheets pass over what nobody sees, and a letter of no script yet may become such
+		if unicode.IsSpace(r) || !unicode.IsGraphic(r) || unseen(r) || r == utf8.RuneError {
 			continue
 		}
 		return strings.ContainsRune("=+-@＝＋－＠", r)

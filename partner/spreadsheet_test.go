@@ -62,7 +62,7 @@ func TestBEY05_NoCellIsAFormula(t *testing.T) {
 		"": "", "Acme": "Acme", "a=1": "a=1", "'t Hooft": "'t Hooft", "''": "''", "1-2": "1-2", "(=1)": "(=1)", " Acme": " Acme",
 		"=1+1": "'=1+1", "+49 30": "'+49 30", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\tx": "'\tx", "\nx": "'\nx", "\rx": "'\nx", "\x00x": "'\x00x", "a\r\nb\rc": "a\nb\nc",
 		"＝1": "'＝1", "＋1": "'＋1", "－1": "'－1", "＠x": "'＠x", "  =1": "'  =1", "\u00a0=1": "'\u00a0=1", "\u200b=1": "'\u200b=1", "\ufeff \u202e@x": "'\ufeff \u202e@x",
-		"'=1": "''=1", "''=1": "'''=1", "'\t": "''\t",
+		"\u0380+": "'\u0380+", "\ue000-": "'\ue000-", "'=1": "''=1", "''=1": "'''=1", "'\t": "''\t",
 	} {
 		if got := partner.Inert(cell); got != want {
 			t.Errorf("%q becomes %q, want %q", cell, got, want)
