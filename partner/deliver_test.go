@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,8 +145,8 @@ func TestPAN05_ACrashBeforeOrAfterTheSendingGivesOneMail(t *testing.T) {
 		other := newWorld(w.t, w.db, func(o *partner.Options) { o.Notifier, o.Clock = lost, w.clock.Now })
 		w.clock.Advance(time.Minute)
 		other.post()
-		if len(box.sent) != 2 || lost.n != 2 {
-			w.t.Fatalf("%d sent, %d answers lost", len(box.sent), lost.n)
+		if len(box.sent) != 2 || lost.n.Load() != 2 {
+			w.t.Fatalf("%d sent, %d answers lost", len(box.sent), lost.n.Load())
 		}
 		w.clock.Advance(time.Hour)
 		w.post()
@@ -163,12 +164,12 @@ func TestPAN05_ACrashBeforeOrAfterTheSendingGivesOneMail(t *testing.T) {
 // answerless sends, and fails to say so.
 type answerless struct {
 	box *postbox
-	n   int
+	n   atomic.Int64
 }
 
 func (a *answerless) Notify(ctx context.Context, m partner.Message) error {
 	err := a.box.Notify(ctx, m)
-	a.n++
+	a.n.Add(1)
 	return errors.Join(err, errors.New("connection reset"))
 }
 

@@ -5,17 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/partnerkit/partnerkit/partner"
 )
 
 // letterbox stands in for a mail server.
 type letterbox struct {
+	mu    sync.Mutex // it is called from several goroutines
 	last  partner.Message
 	fails error
 }
 
 func (b *letterbox) Notify(_ context.Context, m partner.Message) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.last = m
 	return b.fails
 }
