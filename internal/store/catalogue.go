@@ -6,6 +6,7 @@ type Table struct {
 	Name     string
 	Partner  string   // column naming the owning partner; empty if the table has no tenant
 	Account  string   // column naming the account, for rows that one account may see
+	Customer string   // column naming the customer, for rows that he may see
 	Columns  []string // all others
 	Personal []string // data about people: goes when the account or partner is erased
 	Secret   []string // never leaves the SDK: hashes, tokens, sealed copies
@@ -95,6 +96,7 @@ var tables = []Table{
 		Name:     "prm_accounts",
 		Partner:  "partner_id",
 		Account:  "id",
+		Customer: "customer",
 		Columns:  []string{"type", "identity_id", "state", "blocks", "epoch", "region", "country", "locale", "version", "created_at"},
 		Personal: []string{"name", "name_key", "email", "company", "phone"},
 		Keeps:    "the id as pseudonym: ledger and audit balance on it",
@@ -104,9 +106,17 @@ var tables = []Table{
 		Partner: "partner_id",
 		Account: "account_id",
 		Columns: []string{"id", "identity_id", "user_id", "active_id", "identity_epoch", "partner_epoch", "account_epoch",
-			"created_at", "seen_at", "ends_at"},
+			"created_at", "seen_at", "ends_at", "delegation_id", "granted_until", "roles"},
 		Secret: []string{"token_hash"},
 		Keeps:  "nothing: it goes with its identity",
+	},
+	{
+		Name:     "prm_delegations",
+		Partner:  "partner_id",
+		Account:  "account_id",
+		Customer: "customer",
+		Columns:  []string{"id", "user_id", "roles", "from_at", "until_at", "due_at", "state", "decided_at", "created_at"},
+		Keeps:    "nothing: it goes with its account; the audit says who was let in and when",
 	},
 	{
 		Name:     "prm_throttles",

@@ -21,6 +21,7 @@ const (
 	scopePartner
 	scopeTree
 	scopeAccount
+	scopeCustomer
 )
 
 // Everything is the scope of the vendor and of the engines; why names the reason in the code that asks for it.
@@ -42,6 +43,9 @@ func OfTree(path string) Scope { return Scope{kind: scopeTree, value: path} }
 
 // OfAccount is the rows of one account.
 func OfAccount(id string) Scope { return Scope{kind: scopeAccount, value: id} }
+
+// OfCustomer is the rows of one customer, whosesoever partners' they are.
+func OfCustomer(id string) Scope { return Scope{kind: scopeCustomer, value: id} }
 
 var (
 	errNoScope = fail.New(fail.Forbidden, "store: statement without a scope")
@@ -68,6 +72,8 @@ func (s Scope) limit(q *gorm.DB, table string) *gorm.DB {
 		return q.Where(table+"."+t.Partner+" = ?", s.value)
 	case s.kind == scopeAccount && t.Account != "" && s.value != "":
 		return q.Where(table+"."+t.Account+" = ?", s.value)
+	case s.kind == scopeCustomer && t.Customer != "" && s.value != "":
+		return q.Where(table+"."+t.Customer+" = ?", s.value)
 	case s.kind == scopeTree && t.Name == partnersTable && s.value != "":
 		return q.Where(table+".path >= ? AND "+table+".path < ?", s.value, PathEnd(s.value))
 	case s.kind == scopeTree && t.Partner != "" && s.value != "":

@@ -128,6 +128,8 @@ func TestScope_RefusedBeforeAnySQL(t *testing.T) {
 			"partner, table without tenants":    {store.OfPartner("prt_a"), "prm_throttles"},
 			"tree, table without tenants":       {store.OfTree("/0/"), "prm_license_types"},
 			"account, a partner's own licences": {store.OfAccount("acc_a"), "prm_ledger_balances"},
+			"customer without a name":           {store.OfCustomer(""), "prm_delegations"},
+			"customer, table without customers": {store.OfCustomer("cus_a"), "prm_events"},
 		} {
 			for verb, call := range map[string]func(tx *store.Tx, q *gorm.DB) error{
 				"find":   func(tx *store.Tx, q *gorm.DB) error { return tx.Find(q, &[]map[string]any{}) },
@@ -147,7 +149,7 @@ func TestScope_RefusedBeforeAnySQL(t *testing.T) {
 				}
 			}
 		}
-		for _, scope := range []store.Scope{{}, store.OfPartner("prt_a"), store.OfTree("/0/"), store.OfAccount("acc_a")} {
+		for _, scope := range []store.Scope{{}, store.OfPartner("prt_a"), store.OfTree("/0/"), store.OfAccount("acc_a"), store.OfCustomer("cus_a")} {
 			w.statements()
 			wantKind(t, "exec", store.InTx(context.Background(), d, func(tx *store.Tx) error {
 				_, err := tx.Exec(scope, "DELETE FROM prm_throttles")

@@ -159,3 +159,36 @@ CREATE INDEX prm_outside_logins_by_identity ON prm_outside_logins (identity_id);
 -- Partners are found by the beginning of a phone number too, and lists count their accounts.
 CREATE INDEX prm_partners_by_phone ON prm_partners (phone) WHERE phone <> '';
 CREATE INDEX prm_accounts_there ON prm_accounts (partner_id) WHERE state <> 'deleted';
+
+-- The customer that a project is for, in the host's words or billing's; and partner users whom he lets into it for a time. due_at is when that
+-- runs out, or a request lapses.
+ALTER TABLE prm_accounts ADD COLUMN customer TEXT NOT NULL DEFAULT '';
+CREATE TABLE prm_delegations (
+  id         TEXT PRIMARY KEY,
+  partner_id TEXT NOT NULL,
+  account_id TEXT NOT NULL,
+  customer   TEXT NOT NULL,
+  user_id    TEXT NOT NULL REFERENCES prm_users (id),
+  roles      TEXT NOT NULL,
+  from_at    BIGINT NOT NULL,
+  until_at   BIGINT NOT NULL CHECK (until_at > from_at),
+  due_at     BIGINT NOT NULL,
+  state      TEXT NOT NULL CHECK (state IN ('requested', 'approved', 'refused', 'lapsed', 'expired', 'revoked')),
+  decided_at BIGINT NOT NULL DEFAULT 0,
+  created_at BIGINT NOT NULL,
+  FOREIGN KEY (partner_id, account_id) REFERENCES prm_accounts (partner_id, id)
+);
+CREATE UNIQUE INDEX prm_delegations_requested ON prm_delegations (account_id, user_id) WHERE state = 'requested';
+CREATE INDEX prm_delegations_by_account ON prm_delegations (account_id, created_at, id);
+CREATE INDEX prm_delegations_by_partner ON prm_delegations (partner_id, created_at, id);
+CREATE INDEX prm_delegations_by_customer ON prm_delegations (customer, created_at, id);
+CREATE INDEX prm_delegations_by_user ON prm_delegations (user_id, created_at, id);
+CREATE INDEX prm_delegations_by_age ON prm_delegations (created_at, id);
+CREATE INDEX prm_delegations_due ON prm_delegations (due_at) WHERE state IN ('requested', 'approved');
+
+-- A delegated session works in active_id and nowhere else; account_epoch is then the account's and its partner's users' together.
+ALTER TABLE prm_sessions ADD COLUMN delegation_id TEXT REFERENCES prm_delegations (id);
+ALTER TABLE prm_sessions ADD COLUMN granted_until BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE prm_sessions ADD COLUMN roles TEXT NOT NULL DEFAULT '';
+CREATE INDEX prm_sessions_delegated ON prm_sessions (active_id) WHERE delegation_id IS NOT NULL;
+CREATE INDEX prm_sessions_by_delegation ON prm_sessions (delegation_id) WHERE delegation_id IS NOT NULL;
