@@ -7,10 +7,12 @@ import (
 
 type actorKey struct{}
 
-// actor is who acts, as the context carries it: the host under a name, or the holder of a session token.
+// actor is who acts, as the context carries it: the host under a name, a customer whom the host vouches for, or the holder of a session token.
 type actor struct {
-	host  string
-	token string // digest
+	host     string
+	token    string // digest
+	customer string
+	who      string // of the customer's people
 }
 
 // AsVendor returns a context in which the host process itself acts with every vendor right; the audit shows it as host:name.
@@ -18,6 +20,17 @@ type actor struct {
 // of text, and stays in the audit for ever.
 func AsVendor(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor{host: strings.TrimSpace(name)})
+}
+
+// AsCustomer returns a context in which an end customer acts, for what is his to decide: see [Access.Decide]. customer is his id, as projects name
+// it ([NewProject].Customer), and who is the id of the person who speaks for him; the audit shows both, as customer:id/who, and stays for ever, so
+// neither is a name or an address. If one is empty it is nobody. It authenticates nobody: the host vouches for both.
+func AsCustomer(ctx context.Context, customer, who string) context.Context {
+	a := actor{customer: strings.TrimSpace(customer), who: strings.TrimSpace(who)}
+	if a.customer == "" || a.who == "" {
+		a = actor{}
+	}
+	return context.WithValue(ctx, actorKey{}, a)
 }
 
 // WithSession returns a context in which the session's principal acts. The session is read again by each call, so a block or a
@@ -37,8 +50,12 @@ func actorOf(ctx context.Context) (actor, error) {
 		return a, errNoActor
 	}
 	var c checks
-	if a.host != "" && !c.text("actor", a.host, true, maxName) {
-		return a, c.err()
+	if a.host != "" {
+		c.text("actor", a.host, true, maxName)
 	}
-	return a, nil
+	if a.customer != "" {
+		c.text("customer", a.customer, true, maxCustomer)
+		c.text("who", a.who, true, maxName)
+	}
+	return a, c.err()
 }

@@ -25,6 +25,8 @@ const (
 	maxReason = 500
 	maxPhone  = 64
 	maxNote   = 4000
+
+	maxCustomer = 100
 )
 
 // checks collects the faults of one input, so that all come back at once.

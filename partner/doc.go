@@ -6,7 +6,7 @@
 // are built on the [Registry].
 //
 // Invariants:
-//   - Who acts travels in the context ([AsVendor], [WithSession]). No actor means [ErrForbidden], for reads too. The session is
+//   - Who acts travels in the context ([AsVendor], [AsCustomer], [WithSession]). No actor means [ErrForbidden], for reads too. The session is
 //     read again by each call; a write holds what it decides on until it has committed.
 //   - A caller sees its own organisation, what the tree lets it read below, and nothing else: another party's id answers
 //     [ErrNotFound] whether it exists or not. Lists are restricted in their SQL; a single id is decided on before its rows are read.
@@ -16,8 +16,10 @@
 //   - What a call changes, it changes in one transaction, with one audit row that names fields and never values. (A log-in and a
 //     refused "taken" count in a transaction of their own, or the refusal would undo the count.) [Registry.In] puts calls into the
 //     host's own transaction.
-//   - Block, archive, close, password change and disabling end sessions for good: one opened before stays dead after the block is lifted.
+//   - Block, archive, close, password change, disabling and revoking end sessions for good: one opened before stays dead after the block is lifted.
 //   - What people must be told is written with what it tells of, and sent at least once, by [Registry.Run] through Options.Notifier.
+//   - In a delegated session one acts and another is acted for: it does host work in one project, may no more than that project's own log-in, and ends
+//     with whatever ends either. The audit names both.
 //   - Passwords are kept as hashes only, tokens as digests only, but in a letter that waits (Options.Sealer). Host code and hashing never
 //     run while a transaction is open.
 //   - Every error matches exactly one of seven kinds, [ErrInvalid] to [ErrUnavailable], which tell the caller what to do.

@@ -44,6 +44,8 @@ var (
 	ErrTokenExpired        = fail.New(fail.Refused, "the token has run out, or there is a newer one")   // ErrRefused
 	ErrNoKeyset            = fail.New(fail.Refused, "Options.Sealer is needed to show passwords")       // ErrRefused
 	ErrNoSealedPassword    = fail.New(fail.Refused, "no password is kept to be shown")                  // ErrRefused
+	ErrNestedDelegation    = fail.New(fail.Forbidden, "not inside a delegated session")                 // ErrForbidden
+	ErrGrantExpired        = fail.New(fail.Forbidden, "the access that was granted has run out")        // ErrForbidden
 	ErrIdempotencyMismatch = fail.New(fail.Exists, "the key was used with other content")               // ErrExists
 
 	// ErrOutcomeUnknown says that the answer to a commit was lost: repeat the call with the same key. It matches ErrUnavailable.
@@ -51,7 +53,7 @@ var (
 )
 
 var (
-	errNoActor      = fail.New(fail.Forbidden, "no actor in the context: use AsVendor or WithSession")
+	errNoActor      = fail.New(fail.Forbidden, "no actor in the context: use AsVendor, AsCustomer or WithSession")
 	errNoSession    = fail.New(fail.Forbidden, "the session has ended")
 	errNotAllowed   = fail.New(fail.Forbidden, "not allowed")
 	errNotHere      = fail.New(fail.NotFound, "not found")

@@ -18,7 +18,8 @@ import (
 	"github.com/partnerkit/partnerkit/partner"
 )
 
-// asked is a real call for each action, on a target that may be empty; it runs in a host transaction that is rolled back.
+// asked is a real call for each action, on a target that may be empty; it runs in a host transaction that is rolled back, unless it refuses
+// those: then r has no registry of such a one.
 type asked struct {
 	targets string // "none", "partner", "account", "both", with "?" where none is a target as well
 	call    func(x *explaining, r rooms, ctx context.Context, target string) error
@@ -29,6 +30,35 @@ type explaining struct {
 	prepared map[string]partner.Agreement  // by parent
 	projects map[string]partner.NewProject // by partner
 	users    map[string]partner.NewUser    // by organisation
+	people   map[context.Context]string    // ids of users
+}
+
+// delegationTo is the delegation of an actor of the random world, who need not be a user, for an account that need not be.
+func (x *explaining) delegationTo(ctx context.Context, account string) string {
+	if person := x.people[ctx]; person != "" {
+		return "dlg_" + person + account
+	}
+	return "dlg_open" + account
+}
+
+// delegate lets every user into every project, whosesoever, and asks for somebody in each.
+func (x *explaining) delegate(actors map[string]context.Context, accounts []string) {
+	insert := func(id, user, account, state string) {
+		tamper(x.t, x.db, `INSERT INTO prm_delegations (id, partner_id, account_id, customer, user_id, roles, from_at, until_at, due_at, state, created_at)
+			SELECT ?, partner_id, id, customer, ?, 'engineer', 1, ?, ?, ?, 1 FROM prm_accounts WHERE id = ?`, id, user, int64(1)<<60, int64(1)<<60, state, account)
+	}
+	for _, ctx := range actors {
+		page, err := x.reg.Access.Sessions(ctx, "", partner.PageRequest{Limit: 1})
+		if err == nil && strings.HasPrefix(page.Items[0].Principal, "usr_") {
+			x.people[ctx] = page.Items[0].Principal
+		}
+	}
+	for _, account := range accounts {
+		for ctx, user := range x.people {
+			insert(x.delegationTo(ctx, account), user, account, "approved")
+		}
+		insert(x.delegationTo(context.Background(), account), string(userOf(string(partner.Vendor))), account, "requested")
+	}
 }
 
 func (x *explaining) version(table, id string) (n int64) {
@@ -169,6 +199,21 @@ var askedActions = map[string]asked{
 	"access.switch": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Access.SwitchTo(ctx, partner.AccountID(target))
 	}},
+	"access.act_for": {"account", func(x *explaining, _ rooms, ctx context.Context, target string) error {
+		return second(x.reg.Access.ActFor(ctx, x.delegationTo(ctx, target)))
+	}},
+	"delegation.request": {"account", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Access.RequestDelegation(ctx, x.leave(partner.AccountID(target), dayLong)))
+	}},
+	"delegation.list": {"account?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Access.Delegations(ctx, partner.AccountID(target), partner.PageRequest{}))
+	}},
+	"delegation.decide": {"account", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Access.Decide(ctx, x.delegationTo(context.Background(), target), true)
+	}},
+	"delegation.revoke": {"account", func(x *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Access.Revoke(ctx, x.delegationTo(ctx, target))
+	}},
 	"access.password": {"none", func(x *explaining, _ rooms, ctx context.Context, _ string) error {
 		return x.reg.Access.ChangePassword(ctx, password, "short")
 	}},
@@ -235,7 +280,7 @@ func refusedAccess(err error) bool {
 func TestBEY02_ExplainEqualsDecision(t *testing.T) {
 	for seed := range uint64(2) {
 		each(t, func(w *world) {
-			x := &explaining{w, map[string]partner.Agreement{}, map[string]partner.NewProject{}, map[string]partner.NewUser{}}
+			x := &explaining{w, map[string]partner.Agreement{}, map[string]partner.NewProject{}, map[string]partner.NewUser{}, map[context.Context]string{}}
 			actors, partners, accounts := x.randomWorld(rand.New(rand.NewPCG(seed, 5)))
 			for action, a := range askedActions {
 				for _, target := range targetsOf(a.targets, partners, accounts) {
@@ -274,7 +319,9 @@ func (x *explaining) compare(who string, ctx context.Context, action, target str
 		x.t.Errorf("%s on %q by %s: Explain says %v %v, a View %v", action, target, who, dec.Allowed, dec.Reasons, may)
 	}
 	var answer error
-	if err := x.inHost(errRollBack, func(_ *gorm.DB, r rooms) error { answer = a.call(x, r, ctx, target); return nil }); !errors.Is(err, errRollBack) {
+	if action == "access.act_for" {
+		answer = a.call(x, rooms{}, ctx, target)
+	} else if err := x.inHost(errRollBack, func(_ *gorm.DB, r rooms) error { answer = a.call(x, r, ctx, target); return nil }); !errors.Is(err, errRollBack) {
 		x.t.Fatal(err)
 	}
 	if answer != nil && len(kindsOf(answer)) != 1 {
@@ -308,7 +355,7 @@ func (x *explaining) randomWorld(r *rand.Rand) (actors map[string]context.Contex
 		})
 		actors[login], partners = me, append(partners, string(p.ID))
 		x.addUser(p.ID, "usr_of_"+string(p.ID)) // for set_contact; the first one may be disabled
-		a := x.project(me, login+"-project")
+		a := x.his(me, login+"-project")
 		actors[a.Project.Login], accounts = x.login(a.Project.Login), append(accounts, string(a.ID))
 		x.member(actors, r, p.ID, a.ID)
 		if i%2 == 0 {
@@ -327,6 +374,11 @@ func (x *explaining) randomWorld(r *rand.Rand) (actors map[string]context.Contex
 		x.projects[parent] = p
 	}
 	x.staff(actors, partners)
+	x.delegate(actors, accounts)
+	actors["the customer"], actors["another customer"] = customers(), partner.AsCustomer(context.Background(), "cus_other", "x")
+	for i, login := range []string{"p0", "p3"} {
+		actors["a guest from "+login] = x.guest(actors[login], x.delegationTo(actors[login], accounts[i*3]))
+	}
 	x.disturb(r, partners, accounts)
 	return actors, partners, accounts
 }

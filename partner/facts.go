@@ -15,7 +15,25 @@ type facts struct {
 	actor  actor
 	target string // the id asked about; empty: none
 	active bool   // the target is the project switched into
+	guest  guest
 	factRows
+}
+
+// guest is who acts in a delegated session: nobody in any other.
+type guest struct {
+	user    userFacts
+	partner partnerFacts
+}
+
+// delegate turns the facts of a delegated session into what it is: one of its account, with a guest. A row of it says whose the guest is and, as
+// the project switched into, where he is.
+func (f *facts) delegate() {
+	if f.Session.Delegation == "" {
+		return
+	}
+	f.guest = guest{f.User, f.factRows.Partner}
+	f.User, f.factRows.Partner = userFacts{}, f.Lender
+	f.Own, f.Active, f.Lender = f.factRows.Active, accountFacts{}, partnerFacts{}
 }
 
 // factRows are the facts that the database holds.
@@ -26,7 +44,7 @@ type factRows struct {
 	Partner  partnerFacts // the session's
 	Own      accountFacts // the project of a delegated log-in
 	Active   accountFacts // the project switched into
-	Lender   lenderFacts  // that project's partner
+	Lender   partnerFacts // that project's partner
 	Account  accountFacts // the target, if it is an account
 	Holder   partnerFacts // the target, or the target account's partner
 }
@@ -38,6 +56,9 @@ type sessionFacts struct {
 	AccountEpoch  int64
 	SeenAt        store.Micros
 	EndsAt        store.Micros
+	Delegation    string // empty: none
+	GrantedUntil  store.Micros
+	Roles         string // see rolesText
 }
 
 type identityFacts struct {
@@ -67,8 +88,6 @@ type partnerFacts struct {
 	UsersEpoch         int64
 }
 
-type lenderFacts struct{ ID, Path, State string }
-
 type accountFacts struct {
 	ID        string
 	PartnerID string
@@ -77,6 +96,7 @@ type accountFacts struct {
 	Blocks    blocks
 	Epoch     int64
 	Region    string
+	Customer  string
 }
 
 // places are where the columns of factColumns go, in its order.
@@ -86,12 +106,12 @@ func (f *factRows) places() []any {
 			&p.ManagesSubPartners}
 	}
 	account := func(a *accountFacts) []any {
-		return []any{&a.ID, &a.PartnerID, &a.Type, &a.State, &a.Region, &a.Blocks, &a.Epoch}
+		return []any{&a.ID, &a.PartnerID, &a.Type, &a.State, &a.Region, &a.Customer, &a.Blocks, &a.Epoch}
 	}
 	s := &f.Session
-	return slices.Concat([]any{&s.ID, &s.IdentityEpoch, &s.PartnerEpoch, &s.AccountEpoch, &s.SeenAt, &s.EndsAt, &f.Identity.ID, &f.Identity.Epoch, &f.User.ID,
-		&f.User.Role, &f.User.Scope, &f.User.Rights, &f.User.Disabled}, partner(&f.Partner), account(&f.Own), account(&f.Active), account(&f.Account), partner(&f.Holder),
-		[]any{&f.Lender.ID, &f.Lender.Path, &f.Lender.State})
+	return slices.Concat([]any{&s.ID, &s.Delegation, &s.Roles, &s.IdentityEpoch, &s.PartnerEpoch, &s.AccountEpoch, &s.SeenAt, &s.EndsAt, &s.GrantedUntil,
+		&f.Identity.ID, &f.Identity.Epoch, &f.User.ID, &f.User.Role, &f.User.Scope, &f.User.Rights, &f.User.Disabled},
+		partner(&f.Partner), account(&f.Own), account(&f.Active), account(&f.Account), partner(&f.Holder), partner(&f.Lender))
 }
 
 // columns selects those of alias a as prefix_column, with a zero for a row that is not there.
@@ -116,13 +136,13 @@ var factColumns = func() string {
 			[]string{"operate", "manages_sub_partners"})
 	}
 	account := func(a, prefix string) string {
-		return columns(a, prefix, []string{"id", "partner_id", "type", "state", "region"}, []string{"blocks", "epoch"}, nil)
+		return columns(a, prefix, []string{"id", "partner_id", "type", "state", "region", "customer"}, []string{"blocks", "epoch"}, nil)
 	}
 	return strings.Join([]string{
-		columns("s", "session", []string{"id"}, []string{"identity_epoch", "partner_epoch", "account_epoch", "seen_at", "ends_at"}, nil),
+		columns("s", "session", []string{"id", "delegation_id", "roles"}, []string{"identity_epoch", "partner_epoch", "account_epoch", "seen_at", "ends_at", "granted_until"}, nil),
 		columns("i", "identity", []string{"id"}, []string{"epoch"}, nil),
 		columns("u", "user", []string{"id", "role", "scope"}, []string{"rights"}, []string{"disabled"}),
-		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"), columns("l", "lender", []string{"id", "path", "state"}, nil, nil),
+		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"), partner("l", "lender"),
 	}, ", ")
 }()
 
@@ -200,5 +220,6 @@ func (r *Registry) readFacts(tx *store.Tx, a actor, ask Ask, how reading) (facts
 		query, args = factsLocked(tx, ask.locks()), []any{a.token, target, target, a.token, count(f.active), target, target}
 	}
 	err := tx.Scan(deciding, func(r store.Row) error { return r.Scan(f.places()...) }, query, args...)
+	f.delegate()
 	return f, err
 }

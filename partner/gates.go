@@ -71,13 +71,13 @@ func (g gates) cover(tx *store.Tx, f *facts, but map[string]bool) bool {
 // gates are the names of those that a decision on f needs.
 func (f *facts) gates() []string {
 	list := make([]string, 0, 10)
-	for _, id := range []string{f.factRows.Partner.ID, f.Own.ID, f.Active.ID, f.Identity.ID, f.Lender.ID, f.Account.ID, f.Holder.ID} {
+	for _, id := range []string{f.factRows.Partner.ID, f.guest.partner.ID, f.Own.ID, f.Active.ID, f.Identity.ID, f.Lender.ID, f.Account.ID, f.Holder.ID} {
 		if id != "" && !slices.Contains(list, id) {
 			list = append(list, id)
 		}
 	}
 	tree := ""
-	for _, path := range []string{f.factRows.Partner.Path, f.Lender.Path, f.Holder.Path} {
+	for _, path := range []string{f.factRows.Partner.Path, f.guest.partner.Path, f.Lender.Path, f.Holder.Path} {
 		if root, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/"); root != "" && root != tree {
 			tree = root
 			list = append(list, "tree/"+root)

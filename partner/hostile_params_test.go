@@ -43,6 +43,19 @@ func TestCLW18_HostileParameters(t *testing.T) {
 	})
 }
 
+// hisOnce is one project of the customer's.
+func (w *world) hisOnce(me context.Context) partner.Account {
+	w.t.Helper()
+	page, err := w.reg.Accounts.List(me, partner.AccountFilter{}, partner.PageRequest{})
+	w.must(err)
+	for _, a := range page.Items {
+		if a.Project.Customer == globex {
+			return a
+		}
+	}
+	return w.his(me, "of-the-customer")
+}
+
 // idParameters are the places of an id. No text in the lists is one.
 func (w *world) idParameters(me context.Context) (list []parameter) {
 	bg := context.Background()
@@ -132,6 +145,16 @@ func (w *world) mailParameters(me context.Context) []parameter {
 			return errOf(w.reg.Activity.Deliveries(w.vendor, s, partner.PageRequest{Limit: 1}))
 		}},
 		{"Profile", true, func(s string) error { _, _, err := w.reg.Partners.Profile(w.vendor, partner.ID(s)); return err }},
+		{"ActFor", true, func(s string) error { return errOf(w.reg.Access.ActFor(me, s)) }},
+		{"Decide", true, func(s string) error { return w.reg.Access.Decide(customers(), s, true) }},
+		{"Revoke.delegation", true, func(s string) error { return w.reg.Access.Revoke(me, s) }},
+		{"RequestDelegation.account", true, func(s string) error {
+			return errOf(w.reg.Access.RequestDelegation(me, w.leave(partner.AccountID(s), dayLong)))
+		}},
+		{"AsCustomer.customer", true, func(s string) error {
+			return w.reg.Access.Decide(partner.AsCustomer(bg, s, "x"), "dlg_none", true)
+		}},
+		{"AsCustomer.who", true, func(s string) error { return w.reg.Access.Decide(partner.AsCustomer(bg, globex, s), "dlg_none", true) }},
 		{"SetForm", false, func(s string) error { return errOf(w.reg.Partners.SetForm(w.vendor, []byte(s))) }},
 	}
 }
@@ -146,6 +169,8 @@ func (w *world) optionalParameters(me context.Context) []parameter {
 		{"Partners.List.After", false, func(s string) error { return errOf(w.reg.Partners.List(me, partner.PartnerFilter{}, after(s))) }},
 		{"Accounts.List.After", false, func(s string) error { return errOf(w.reg.Accounts.List(me, partner.AccountFilter{}, after(s))) }},
 		{"Activity.List.After", false, func(s string) error { return errOf(w.reg.Activity.List(me, partner.EventFilter{}, after(s))) }},
+		{"Delegations.account", false, func(s string) error { return errOf(w.reg.Access.Delegations(me, partner.AccountID(s), after(""))) }},
+		{"Delegations.After", false, func(s string) error { return errOf(w.reg.Access.Delegations(me, "", after(s))) }},
 		{"Deliveries.After", false, func(s string) error { return errOf(w.reg.Activity.Deliveries(w.vendor, "", after(s))) }},
 		{"Retire", true, func(s string) error { return w.seats.Retire(w.vendor, s) }},
 	}
@@ -157,6 +182,25 @@ func (w *world) textParameters(p partner.Partner, me context.Context, a partner.
 	return []parameter{
 		{"MoveUnder.parent", false, func(s string) error { return w.reg.Partners.MoveUnder(w.vendor, p.ID, partner.ID(s)) }},
 		{"SetContact.user", true, func(s string) error { return w.reg.Partners.SetContact(me, p.ID, partner.UserID(s)) }},
+		{"RequestDelegation.user", true, func(s string) error {
+			d := w.leave(a.ID, dayLong)
+			if d.User = partner.UserID(s); s == "" {
+				d.User = "usr_none"
+			}
+			return errOf(w.reg.Access.RequestDelegation(me, d))
+		}},
+		{"RequestDelegation.role", false, func(s string) error {
+			d := w.leave(w.hisOnce(w.login("acme")).ID, dayLong)
+			d.Roles = []string{s}
+			got, err := w.reg.Access.RequestDelegation(w.login("acme"), d)
+			if err == nil && (len(got.Roles) != 1 || got.Roles[0] != s || w.found(w.vendor, got.ID).Roles[0] != s) {
+				w.t.Errorf("the role %q becomes %q", s, got.Roles)
+			}
+			if err == nil {
+				w.must(w.reg.Access.Revoke(customers(), got.ID))
+			}
+			return err
+		}},
 		{"SetLogo.purpose", true, func(s string) error { return w.reg.Partners.SetLogo(me, p.ID, s, "", pngOf(1, 1)) }},
 		{"SetLogo.media_type", false, func(s string) error { return w.reg.Partners.SetLogo(me, p.ID, "wide", s, pngOf(1, 1)) }},
 		{"SetLogo.image", true, func(s string) error { return w.reg.Partners.SetLogo(me, p.ID, "wide", "", []byte(s)) }},

@@ -50,6 +50,11 @@ func (w *world) story() []deed {
 		return func(r rooms) (string, error) { return "", f(r) }
 	}
 	fact := w.certify(q.ID, "silver", partner.Period{})
+	his := w.his(me, "story-d")
+	asked, err := w.reg.Access.RequestDelegation(me, w.leave(his.ID, dayLong))
+	w.must(err)
+	let := w.delegated(w.user(p.ID, "story-let"), his.ID, dayLong)
+	said := "customer:" + globex + "/person-7"
 	version, projectVersion := p.Version+1, a.Version // SetContact comes first
 	return []deed{
 		{"partner.created", host, "", "", func(r rooms) (string, error) {
@@ -95,6 +100,14 @@ func (w *world) story() []deed {
 		}), false},
 		{"project.suspended", host, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Accounts.Suspend(w.vendor, a.ID) }), false},
 		{"project.resumed", host, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Accounts.Resume(w.vendor, a.ID) }), false},
+		{"delegation.requested", admin, p.ID, "", func(r rooms) (string, error) {
+			d := w.leave(his.ID, dayLong)
+			d.User, d.Key, d.Roles = "usr_second", canary, []string{canary}
+			d, err := r.reg.Access.RequestDelegation(me, d)
+			return d.ID, err
+		}, false},
+		{"delegation.approved", said, p.ID, asked.ID, none(func(r rooms) error { return r.reg.Access.Decide(customers(), asked.ID, true) }), false},
+		{"delegation.revoked", said, p.ID, let.ID, none(func(r rooms) error { return r.reg.Access.Revoke(customers(), let.ID) }), false},
 		{"license.defined", host, partner.Vendor, "desk", none(func(r rooms) error {
 			return r.seats.Define(w.vendor, license.Type{SKU: "desk",
 				Name: "Desk"})

@@ -82,7 +82,7 @@ func (i *isolation) run(steps int) {
 	verbs := []func(me, other *isoSide){
 		i.getPartner, i.listPartners, i.getProject, i.listProjects, i.editProject, i.assign, i.assign, i.returnSome, i.switchTo, i.switchBack,
 		i.balance, i.mine, i.history, i.activity, i.grant, i.closeOne, i.openOne, i.asProject, i.explain, i.vendorVerbs, i.setContact, i.users, i.asMember,
-		i.logos, i.programme,
+		i.logos, i.programme, i.delegations,
 	}
 	for step := range steps {
 		k := i.rand.IntN(2)
@@ -116,6 +116,7 @@ func (i *isolation) live(s *isoSide) *isoProject {
 func (i *isolation) open(s *isoSide) {
 	i.n++
 	in := newProject(fmt.Sprintf("iso-%04d", i.n))
+	in.Customer = i.customer(s)
 	a, err := i.reg.Accounts.OpenProject(s.admin, in)
 	i.must(err)
 	s.projects = append(s.projects, &isoProject{of: s, id: a.ID, name: a.Name, login: in.Login})

@@ -37,8 +37,7 @@ func (p *picture) complete(f *facts) bool {
 		f.factRows.Partner = row(p.partners, s.partner, &all)
 		f.Own = row(p.accounts, s.account, &all)
 		f.Active = row(p.accounts, s.active, &all)
-		lender := row(p.partners, f.Active.PartnerID, &all)
-		f.Lender = lenderFacts{lender.ID, lender.Path, lender.State}
+		f.Lender = row(p.partners, f.Active.PartnerID, &all)
 		if f.active {
 			target = s.active
 		}
@@ -48,6 +47,7 @@ func (p *picture) complete(f *facts) bool {
 	some := true
 	f.Account = row(p.accounts, target, &some)
 	f.Holder = row(p.partners, cmp.Or(f.Account.PartnerID, target), &all)
+	f.delegate()
 	return all
 }
 
@@ -67,7 +67,7 @@ func (p *picture) add(from *picture, f *facts) {
 		take(p.identities, from.identities, s.identity)
 		take(p.users, from.users, s.user)
 	}
-	for _, id := range []string{f.factRows.Partner.ID, f.Lender.ID, f.Holder.ID} {
+	for _, id := range []string{f.factRows.Partner.ID, f.guest.partner.ID, f.Lender.ID, f.Holder.ID} {
 		take(p.partners, from.partners, id)
 	}
 	for _, id := range []string{f.Own.ID, f.Active.ID, f.Account.ID} {

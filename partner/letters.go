@@ -29,7 +29,8 @@ const (
 	wordPartner = "partner" // name of the organisation
 	wordName    = "name"    // of the person
 	wordProject = "project" // its name
-	wordUntil   = "until"   // when the token runs out, RFC 3339 in UTC
+	wordUntil   = "until"   // when the token or the access runs out, RFC 3339 in UTC
+	wordState   = "state"   // what was decided
 )
 
 // deliver puts a letter about event on its way, in the transaction of the event. The token in it is the one that was made with it, however often
@@ -112,6 +113,13 @@ one.
 `},
 	templateCloseNotice: {"Project {project} is closing", `Your project {project} is closing. Its access is blocked; its data will be deleted once {partner} confirms that.
 `},
+	templateDelegationRequested: {"Access to project {project}", `{name} of {partner} asks to be let into your project {project} until {until}. Nobody is before you
+have approved it.
+`},
+	templateDelegationDecided: {"Access to project {project}", `Hello {name},
+
+your request to be let into the project {project} was {state}.
+`},
 	templateProjectEmail: {"Another address for project {project}", `Mail about the project {project} goes to another address from now on.
 `},
 }
@@ -124,6 +132,9 @@ const (
 	templateCloseConfirmation = "close_confirmation"
 	templateCloseNotice       = "close_notice"
 	templateProjectEmail      = "project_email_changed"
+
+	templateDelegationRequested = "delegation_requested"
+	templateDelegationDecided   = "delegation_decided"
 )
 
 // hushed is an error of a notifier without what the letter alone may say: mail servers like to repeat addresses, and the text is kept.

@@ -44,15 +44,20 @@ var matrix = map[string]map[string]string{
 	"user.remove":         {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
 	"user.sessions":       {"own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
 	"project.open":        {"none": "admin manager projects", "own": "admin manager projects", "below": "manager"},
-	"project.list":        {"none": staffed + " admin manager members scoped project", "own": staffed + " admin manager members scoped", "below": staffed + " manager", "other": staffed, "vendor": staffed},
-	"project.read":        {"project": staffed + " admin manager members scoped project", "elsewhere": staffed + " admin manager members", "below-project": staffed + " manager", "other-project": staffed},
+	"project.list":        {"none": staffed + " admin manager members scoped project guest", "own": staffed + " admin manager members scoped", "below": staffed + " manager", "other": staffed, "vendor": staffed},
+	"project.read":        {"project": staffed + " admin manager members scoped project guest", "elsewhere": staffed + " admin manager members", "below-project": staffed + " manager", "other-project": staffed},
 	"project.edit":        {"project": "admin manager projects scoped", "elsewhere": "admin manager projects", "below-project": "manager"},
 	"project.password":    {"project": "admin manager projects scoped", "elsewhere": "admin manager projects"},
 	"project.sessions":    {"project": "host vendor-admin support admin manager projects scoped project", "elsewhere": "host vendor-admin support admin manager projects", "below-project": "host vendor-admin support manager", "other-project": "host vendor-admin support"},
 	"project.close":       {"project": "admin manager projects scoped", "elsewhere": "admin manager projects", "below-project": "manager"},
 	"project.suspend":     {"project": "host vendor-admin", "elsewhere": "host vendor-admin", "below-project": "host vendor-admin", "other-project": "host vendor-admin"},
 	"project.resume":      {}, // none of the projects is suspended; see the end of the test
-	"access.session":      {"none": "vendor-admin reviewer finance support admin manager members scoped project"},
+	"access.session":      {"none": "vendor-admin reviewer finance support admin manager members scoped project guest"},
+	"access.act_for":      {"project": "admin manager members scoped", "elsewhere": "admin manager members", "below-project": "manager"},
+	"delegation.request":  {"project": "admin manager members scoped", "elsewhere": "admin manager members", "below-project": "manager"},
+	"delegation.list":     {"none": "host vendor-admin support admin manager members scoped project customer", "project": "host vendor-admin support admin manager members scoped project customer", "elsewhere": "host vendor-admin support admin manager members", "below-project": "host vendor-admin support manager", "other-project": "host vendor-admin support"},
+	"delegation.decide":   {"project": "customer"},
+	"delegation.revoke":   {"project": "host vendor-admin support admin manager members scoped customer", "elsewhere": "host vendor-admin support admin manager members", "below-project": "host vendor-admin support manager", "other-project": "host vendor-admin support"},
 	"access.switch":       {"project": "admin manager members scoped", "elsewhere": "admin manager members", "below-project": "manager"},
 	"access.password":     {"none": "vendor-admin reviewer finance support admin manager members scoped project"},
 	"activity.read":       {"none": "host vendor-admin support admin manager project", "own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support", "project": "host vendor-admin support admin manager project", "elsewhere": "host vendor-admin support admin manager", "below-project": "host vendor-admin support manager", "other-project": "host vendor-admin support"},
@@ -60,10 +65,10 @@ var matrix = map[string]map[string]string{
 	"activity.retry":      {"none": "host vendor-admin"},
 	"program.certify":     {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
 	"program.read":        {"own": staffed + " admin manager", "below": staffed + " manager", "other": staffed, "vendor": staffed},
-	"program.certified":   {"none": staffed + " admin manager members scoped project"},
+	"program.certified":   {"none": staffed + " admin manager members scoped project guest"},
 	"license.define":      {"none": "host vendor-admin"},
-	"license.types":       {"none": staffed + " admin manager members scoped project"},
-	"license.find":        {"none": staffed + " admin manager members scoped project"},
+	"license.types":       {"none": staffed + " admin manager members scoped project guest"},
+	"license.find":        {"none": staffed + " admin manager members scoped project guest"},
 	"license.grant":       {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
 	"license.revoke":      {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin", "vendor": "host vendor-admin", "project": "host vendor-admin", "elsewhere": "host vendor-admin", "below-project": "host vendor-admin", "other-project": "host vendor-admin"},
 	"license.assign":      {"project": "admin manager licenses scoped", "elsewhere": "admin manager licenses", "below-project": "manager"},
@@ -75,7 +80,7 @@ var matrix = map[string]map[string]string{
 	"license.correct":     {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin", "vendor": "host vendor-admin", "project": "host vendor-admin", "elsewhere": "host vendor-admin", "below-project": "host vendor-admin", "other-project": "host vendor-admin"},
 	"license.use":         {"project": "admin manager licenses scoped project", "elsewhere": "admin manager licenses", "below-project": "manager"},
 	"license.shrink":      {"project": "admin manager licenses scoped", "elsewhere": "admin manager licenses", "below-project": "manager"},
-	"license.read":        {"own": "host vendor-admin admin manager licenses scoped", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin", "project": "host vendor-admin admin manager members scoped project", "elsewhere": "host vendor-admin admin manager members", "below-project": "host vendor-admin manager", "other-project": "host vendor-admin"},
+	"license.read":        {"own": "host vendor-admin admin manager licenses scoped", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin", "project": "host vendor-admin admin manager members scoped project guest", "elsewhere": "host vendor-admin admin manager members", "below-project": "host vendor-admin manager", "other-project": "host vendor-admin"},
 	"license.history":     {"own": "host vendor-admin admin manager licenses", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin", "project": "host vendor-admin admin manager licenses", "elsewhere": "host vendor-admin admin manager licenses", "below-project": "host vendor-admin manager", "other-project": "host vendor-admin"},
 	"license.mine":        {"none": "admin manager licenses scoped project"},
 	"license.verify":      {"none": "host vendor-admin"},
@@ -157,7 +162,7 @@ func TestAT21_TheMatrixIsWhole(t *testing.T) {
 func (w *world) matrixWorld() (matrixActors, map[string]string) {
 	w.t.Helper()
 	own, admin := w.partner("own")
-	project := w.project(admin, "own-project")
+	project := w.his(admin, "own-project")
 	elsewhere := w.project(admin, "own-elsewhere")
 	below, boss := w.partner("below", under(own.ID))
 	other, stranger := w.partner("other")
@@ -178,6 +183,8 @@ func (w *world) matrixWorld() (matrixActors, map[string]string) {
 		u.Rights, u.Scope.Accounts = everyRight, []partner.AccountID{project.ID}
 	}))
 	actors.add("project", w.login("own-project"))
+	actors.add("guest", w.guest(admin, w.delegated(admin, project.ID, dayLong).ID))
+	actors.add("customer", customers())
 	actors.add("manager", w.login("own")) // once its organisation manages those below
 	own = w.edit(own, func(a *partner.Agreement) { a.ManagesSubPartners = true })
 	return actors, targets

@@ -57,7 +57,7 @@ type Options struct {
 	Requirements func(Agreement) []FieldError
 	// MaxDepth bounds the tree of partners; a root is at depth 1. Defaults to 12, at most 32.
 	MaxDepth int
-	// Session bounds sessions. Defaults to 12 h idle, 30 days in all.
+	// Session bounds sessions. Defaults to 12 h idle, 30 days in all, and an hour for delegated ones.
 	Session SessionLimits
 	// CallbackTime bounds each call of Regions and StepUp. Defaults to 5 s.
 	CallbackTime time.Duration
@@ -65,9 +65,9 @@ type Options struct {
 	ConnectionWait time.Duration
 }
 
-// SessionLimits bounds sessions: without any call, and in all. An idle session ends at most a 720th of its limit later (a minute of
+// SessionLimits bounds sessions: without any call, in all, and while somebody acts for another ([Access.ActFor]). An idle session ends at most a 720th of its limit later (a minute of
 // twelve hours), never before it.
-type SessionLimits struct{ Idle, Absolute time.Duration }
+type SessionLimits struct{ Idle, Absolute, ActAs time.Duration }
 
 // PasswordHasher replaces argon2id. Verify also says whether the hash should be renewed. At most four run at once.
 type PasswordHasher interface {
@@ -103,6 +103,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Session.Absolute == 0 {
 		c.Session.Absolute = 30 * 24 * time.Hour
 	}
+	if c.Session.ActAs == 0 {
+		c.Session.ActAs = time.Hour
+	}
 	if c.InvitationLife == 0 {
 		c.InvitationLife = 14 * 24 * time.Hour
 	}
@@ -114,7 +117,7 @@ func (o *Options) withDefaults() (Options, error) {
 		return c, fail.New(fail.Invalid, fmt.Sprintf("Options.MaxDepth must be 1 to %d", maxDepthLimit))
 	case !slices.Contains([]string{taxIDsOff, taxIDsWarn, taxIDsStrict}, c.TaxIDCheck):
 		return c, fail.New(fail.Invalid, "Options.TaxIDCheck must be off, warn or strict")
-	case c.Session.Idle < 0 || c.Session.Absolute < 0:
+	case c.Session.Idle < 0 || c.Session.Absolute < 0 || c.Session.ActAs < 0:
 		return c, fail.New(fail.Invalid, "Options.Session limits must be positive")
 	case c.InvitationLife < 0:
 		return c, fail.New(fail.Invalid, "Options.InvitationLife must be positive")

@@ -9,12 +9,14 @@ import (
 
 // rule is one row of the matrix "who may do what".
 type rule struct {
-	vendor  bool   // the host, and the vendor's admins
-	staff   []Role // other roles of the vendor's users
-	admin   bool   // a partner's admin, for his own organisation and what it manages
-	member  Right  // a partner's member with this right, for his own organisation, within his scope
-	project bool   // a project's delegated log-in, for itself
-	anybody bool   // whoever has a live session, for itself
+	vendor   bool   // the host, and the vendor's admins
+	staff    []Role // other roles of the vendor's users
+	admin    bool   // a partner's admin, for his own organisation and what it manages
+	member   Right  // a partner's member with this right, for his own organisation, within his scope
+	project  bool   // a project's delegated log-in, for itself
+	guest    bool   // a delegated session as well, for the project it is in
+	anybody  bool   // whoever has a live session, for itself
+	customer bool   // the end customer, for projects that are his
 
 	on     subject // what the target is
 	needs  bool    // there must be a target
@@ -23,6 +25,8 @@ type rule struct {
 	below  bool    // reading: the organisations below as well
 	home   bool    // never for an organisation below, managed or not: passwords, and people who begin with one
 	whole  bool    // of members, only for one who is not limited to some accounts
+	person bool    // of sessions, only for one of who acts in it: no delegated one
+	nests  bool    // begins a delegated session
 	works  bool    // only under an organisation that is neither pending nor archived: new work, and what an archived one's must not come to
 	joins  bool    // new people: nor blocked
 	renews bool    // what was begun may go on: the vendor may while it is pending
@@ -94,8 +98,8 @@ var rules = map[string]rule{
 	"user.remove":         {vendor: true, admin: true, needs: true},
 	"user.sessions":       {vendor: true, staff: support, admin: true, needs: true},
 	"project.open":        {admin: true, member: Projects, whole: true, works: true},
-	"project.list":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true},
-	"project.read":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, on: onAccount, needs: true},
+	"project.list":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, guest: true},
+	"project.read":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, guest: true, on: onAccount, needs: true},
 	"project.edit":        {admin: true, member: Projects, on: onAccount, needs: true, states: usable},
 	"project.password":    {admin: true, member: Projects, on: onAccount, needs: true, home: true, states: usable},
 	"project.sessions":    {vendor: true, staff: support, admin: true, member: Projects, project: true, on: onAccount, needs: true},
@@ -104,7 +108,12 @@ var rules = map[string]rule{
 	"project.resume":      {vendor: true, on: onAccount, needs: true, states: suspended},
 	"access.session":      {anybody: true},
 	"access.switch":       {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable},
-	"access.password":     {anybody: true},
+	"access.password":     {anybody: true, person: true},
+	"access.act_for":      {admin: true, member: anyRight, on: onAccount, needs: true, nests: true, works: true, states: enterable},
+	"delegation.request":  {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable},
+	"delegation.list":     {vendor: true, staff: support, admin: true, member: anyRight, project: true, customer: true, on: onAccount},
+	"delegation.decide":   {customer: true, on: onAccount, needs: true},
+	"delegation.revoke":   {vendor: true, staff: support, admin: true, member: anyRight, customer: true, on: onAccount, needs: true},
 	"activity.read":       {vendor: true, staff: support, admin: true, project: true, on: onHolder},
 	"activity.deliveries": {vendor: true},
 	"activity.retry":      {vendor: true},
@@ -125,7 +134,7 @@ var rules = map[string]rule{
 	"license.correct":     {vendor: true, on: onHolder, needs: true, states: usable},
 	"license.use":         {admin: true, member: Licenses, project: true, on: onAccount, needs: true, works: true, states: forMoves},
 	"license.shrink":      {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves},
-	"license.read":        {vendor: true, admin: true, member: anyRight, project: true, on: onHolder, needs: true},
+	"license.read":        {vendor: true, admin: true, member: anyRight, project: true, guest: true, on: onHolder, needs: true},
 	"license.history":     {vendor: true, admin: true, member: Licenses, whole: true, on: onHolder, needs: true},
 	"license.mine":        {admin: true, member: Licenses, project: true},
 	"license.verify":      {vendor: true},
@@ -190,66 +199,6 @@ func (v *verdict) decide(f *facts, action string) {
 	v.take(ok("allowed", action+" is allowed"))
 }
 
-// alive judges the session: blocks first, because a blocked caller is told so; then whether the session outlived what ended it.
-func (f *facts) alive() step {
-	if f.actor.host != "" {
-		return ok("actor", "the host acts with every vendor right")
-	}
-	if f.Session.ID == "" {
-		return no(errNoSession, "session", "there is no such session")
-	}
-	if f.now >= f.Session.EndsAt || f.now >= f.Session.SeenAt.Add(f.limits.Idle)+f.seenEvery() {
-		return no(errNoSession, "session", "the session has run out")
-	}
-	if err := f.barred(); err != nil {
-		return no(err, "blocked", err.Error())
-	}
-	epoch := f.Partner.OwnEpoch
-	if f.isProject() {
-		epoch = f.Partner.UsersEpoch
-	}
-	if f.Session.IdentityEpoch != f.Identity.Epoch || f.Session.PartnerEpoch != epoch || f.Session.AccountEpoch != f.Own.Epoch {
-		return no(errNoSession, "session", "a block, a close or a new password has ended the session")
-	}
-	return ok("session", "the session is live")
-}
-
-// barred computes why the principal may not enter now; nil if it may. It is the same at log-in and at each call.
-func (f *facts) barred() error {
-	if f.Partner.State == "pending" || f.Partner.State == "expired" {
-		return ErrPending
-	}
-	var reasons []string
-	if f.isProject() {
-		reasons = append(inherited(f.Partner.UsersBlocks, f.Partner.UsersInherited), f.Own.Blocks.reasons()...)
-		if f.Own.State == "deleting" || f.Own.State == "deleted" {
-			reasons = append(reasons, "closing")
-		}
-	} else {
-		reasons = inherited(f.Partner.OwnBlocks, f.Partner.OwnInherited)
-	}
-	if f.Partner.State == "archived" || f.Partner.State == "tombstoned" {
-		reasons = append(reasons, "archived")
-	}
-	if len(reasons) > 0 {
-		return &BlockedError{Reasons: reasons}
-	}
-	if f.User.Disabled {
-		return errNotAllowed
-	}
-	return nil
-}
-
-// inherited is the reasons of b, and "manual" where a block above cascades.
-func inherited(b blocks, above int) []string {
-	if above > 0 {
-		b |= blockManual
-	}
-	return b.reasons()
-}
-
-func (f *facts) isProject() bool { return f.Own.ID != "" }
-
 // visible looks whether the target exists for the actor.
 func (f *facts) visible(r *rule) step {
 	if f.sees(r) {
@@ -268,6 +217,8 @@ func (f *facts) sees(r *rule) bool {
 		return false
 	case r.on == onAccount && f.Account.ID == "" || r.on == onPartner && f.Account.ID != "":
 		return false
+	case f.isCustomer():
+		return f.Account.Customer == f.actor.customer
 	case f.isVendor():
 		return true
 	case f.isProject():
@@ -293,6 +244,15 @@ func (f *facts) isBelow() bool {
 // right looks the actor up in the matrix row.
 func (f *facts) right(r *rule) step {
 	switch {
+	case f.isCustomer():
+		if !r.customer {
+			return no(errNotAllowed, "right", "a customer may not")
+		}
+		return ok("right", "the customer whose project it is may")
+	case f.isGuest() && r.nests:
+		return no(ErrNestedDelegation, "right", "a delegated session may not begin another")
+	case f.isGuest() && r.person:
+		return no(errNotAllowed, "right", "a delegated session may not")
 	case r.anybody && f.target == "" && f.actor.host == "":
 		return step{}
 	case f.isVendor():
@@ -301,7 +261,15 @@ func (f *facts) right(r *rule) step {
 		if !r.project {
 			return no(errNotAllowed, "right", "a project's log-in may not")
 		}
+		if f.isGuest() && !r.guest {
+			return no(errNotAllowed, "right", "a delegated session may not")
+		}
+		if f.isGuest() {
+			return ok("right", "a delegated session may")
+		}
 		return ok("right", "the project's own log-in may")
+	case !r.admin && r.customer:
+		return no(errNotAllowed, "right", "this is for the customer")
 	case !r.admin:
 		return no(errNotAllowed, "right", "this is for the vendor")
 	case !f.isAdmin():
@@ -317,6 +285,8 @@ func (f *facts) right(r *rule) step {
 // vendorRight looks the vendor up in the matrix row: the host has every right of it, its users what their role gives.
 func (f *facts) vendorRight(r *rule) step {
 	switch {
+	case !r.vendor && r.customer:
+		return no(errNotAllowed, "right", "this is for the customer")
 	case !r.vendor:
 		return no(errNotAllowed, "right", "this is for partner users")
 	case r.others && f.Holder.ID == string(Vendor):
@@ -371,6 +341,8 @@ func (f *facts) partnerState(action string, r *rule) step {
 		return no(ErrPending, "partner", "the partner has not accepted its invitation yet")
 	case ended:
 		return no(&BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived")
+	case r.nests && len(inherited(p.UsersBlocks, p.UsersInherited)) > 0: // those of the project are blocked, who else
+		return no(&BlockedError{Reasons: inherited(p.UsersBlocks, p.UsersInherited)}, "partner", "the partner's users are blocked")
 	case r.joins && len(inherited(p.OwnBlocks, p.OwnInherited)) > 0:
 		return no(&BlockedError{Reasons: inherited(p.OwnBlocks, p.OwnInherited)}, "partner", "the partner is blocked")
 	case action == "project.open" && !p.Operate:
@@ -414,6 +386,8 @@ func (a accountFacts) reasons() []string {
 // scope is whose rows the actor may read, for lists; wide tells that organisations below count too.
 func (f *facts) scope(wide bool) store.Scope {
 	switch {
+	case f.isCustomer():
+		return store.OfCustomer(f.actor.customer)
 	case f.isVendor():
 		return store.Everything("the vendor sees all")
 	case f.isProject():
@@ -426,15 +400,4 @@ func (f *facts) scope(wide bool) store.Scope {
 		return store.OfTree(f.Partner.Path)
 	}
 	return store.OfPartner(f.Partner.ID)
-}
-
-// name is the actor as the audit shows it.
-func (f *facts) name() string {
-	switch {
-	case f.actor.host != "":
-		return "host:" + f.actor.host
-	case f.isProject():
-		return f.Own.ID
-	}
-	return f.User.ID
 }

@@ -16,7 +16,7 @@ type Accounts struct{ reg *Registry }
 // typeProject is the account type of projects.
 const typeProject = "project"
 
-// NewProject is what OpenProject needs: all but Phone, Locale and Password.
+// NewProject is what OpenProject needs: all but Phone, Locale, Customer and Password.
 type NewProject struct {
 	Name    string // unique among the partner's undeleted projects, case-folded
 	Email   string // gets all mail about the project
@@ -25,6 +25,10 @@ type NewProject struct {
 	Login   string // of the delegated log-in; unique over all log-ins of the installation, never changes
 	Phone   string // kept as E.164
 	Locale  string // BCP 47
+
+	// Customer is the end customer that the project is for, an id in the host's words and neither a name nor an address: it decides who is let into it
+	// ([Access.RequestDelegation]). It may be told later, and once told never changes.
+	Customer string
 
 	Password Secret // of the delegated log-in, by the organisation's own; if empty, it refuses until SetProjectPassword sets one
 
@@ -132,7 +136,7 @@ func (s *Standing) insertProject(tx *store.Tx, id string, p NewProject) error {
 	row := accountRow{
 		ID: id, PartnerID: of, Type: typeProject, IdentityID: &identity.ID, Name: p.Name, NameKey: nameKey(p.Name), State: "active",
 		Region: p.prepared.region, Email: p.prepared.email, Company: p.Company, Country: p.prepared.country, Phone: p.prepared.phone, Locale: p.Locale,
-		Version: 1, CreatedAt: tx.Now(),
+		Customer: p.Customer, Version: 1, CreatedAt: tx.Now(),
 	}
 	if fresh, err := tx.InsertNew(&row); err != nil {
 		return err
@@ -264,7 +268,7 @@ func (r accountRow) public(logins map[string]string) Account {
 	}
 	if r.Type == typeProject {
 		out.Project = &NewProject{Name: r.Name, Email: r.Email, Company: r.Company, Country: r.Country, Login: logins[text(r.IdentityID)],
-			Phone: r.Phone, Locale: r.Locale, Partner: ID(r.PartnerID)}
+			Phone: r.Phone, Locale: r.Locale, Customer: r.Customer, Partner: ID(r.PartnerID)}
 	}
 	return out
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // EditProject changes Name, Email, Company, Phone and Locale of a project that is not closing, and Country within its region
-// ([ErrRegionPinned] otherwise); Login, Password, Partner and Key are [ErrImmutable]. Partner users. A changed Email gets all later
+// ([ErrRegionPinned] otherwise); it tells the Customer of one that has none yet. Login, Password, Partner, Key and another Customer are [ErrImmutable]. Partner users. A changed Email gets all later
 // mail; the old address gets one notice. version and change are as in [Partners.Edit].
 func (d *Accounts) EditProject(ctx context.Context, id AccountID, version int64, change func(*NewProject)) (a Account, err error) {
 	defer wrap(&err, "edit %s", id)
@@ -47,7 +47,8 @@ func (d *Accounts) EditProject(ctx context.Context, id AccountID, version int64,
 
 // editableProject names the fields that differ, and refuses those that never change.
 func editableProject(before, after NewProject) (changed []string, err error) {
-	if after.Login != before.Login || after.Password != "" || after.Partner != before.Partner || after.Key != "" {
+	if after.Login != before.Login || after.Password != "" || after.Partner != before.Partner || after.Key != "" ||
+		before.Customer != "" && after.Customer != before.Customer {
 		return nil, ErrImmutable
 	}
 	for _, f := range []struct {
@@ -56,6 +57,7 @@ func editableProject(before, after NewProject) (changed []string, err error) {
 	}{
 		{"name", after.Name != before.Name}, {"email", after.Email != before.Email}, {"company", after.Company != before.Company},
 		{"country", after.Country != before.Country}, {"phone", after.Phone != before.Phone}, {"locale", after.Locale != before.Locale},
+		{"customer", after.Customer != before.Customer},
 	} {
 		if f.differs {
 			changed = append(changed, f.name)
@@ -93,7 +95,7 @@ func (r *Registry) checkProjectEdit(ctx context.Context, region string, before, 
 func (s *Standing) editProject(tx *store.Tx, id AccountID, version int64, before, p NewProject, ready preparedProject, changed []string) error {
 	n, err := tx.Update(tx.From(s.scope(false), accountsTable).Where("id = ? AND version = ?", id, version), map[string]any{
 		"name": p.Name, "name_key": nameKey(p.Name), "email": ready.email, "company": p.Company, "country": ready.country, "phone": ready.phone,
-		"locale": p.Locale, "version": version + 1,
+		"locale": p.Locale, "customer": p.Customer, "version": version + 1,
 	})
 	if taken(err) {
 		return errNameTaken()

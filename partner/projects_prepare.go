@@ -36,6 +36,7 @@ func (o Options) checkProject(p NewProject) (preparedProject, *checks) {
 	c.text("company", p.Company, true, maxName)
 	c.login("login", p.Login, "")
 	c.locale("locale", p.Locale)
+	c.customer("customer", p.Customer)
 	c.key("key", p.Key)
 	ready := preparedProject{email: c.email("email", p.Email, true), country: c.country("country", p.Country)}
 	ready.phone = c.phone("phone", p.Phone, ready.country, o.Phones)
@@ -102,6 +103,7 @@ func projectDigest(p NewProject, withPassword bool) string {
 	c.add("phone", p.Phone)
 	c.add("locale", p.Locale)
 	c.add("partner", string(p.Partner))
+	c.add("customer", p.Customer)
 	if withPassword {
 		c.add("password", digest(string(p.Password)))
 		c.add("key", p.Key)

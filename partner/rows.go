@@ -19,6 +19,7 @@ const (
 	eventsTable         = "prm_events"
 	tokensTable         = "prm_tokens"
 	certificationsTable = "prm_certifications"
+	delegationsTable    = "prm_delegations"
 	keysTable           = "prm_keys"
 )
 
@@ -115,6 +116,7 @@ type accountRow struct {
 	Country    string
 	Phone      string
 	Locale     string
+	Customer   string
 	Version    int64
 	CreatedAt  store.Micros `gorm:"autoCreateTime:false"`
 }
@@ -137,6 +139,9 @@ type sessionRow struct {
 	CreatedAt     store.Micros `gorm:"autoCreateTime:false"`
 	SeenAt        store.Micros
 	EndsAt        store.Micros
+	DelegationID  *string
+	GrantedUntil  store.Micros
+	Roles         string
 }
 
 func (sessionRow) TableName() string { return sessionsTable }

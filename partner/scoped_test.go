@@ -45,7 +45,9 @@ func (w *world) queries(me context.Context, id partner.AccountID) map[string]fun
 			w.must(err)
 			return v.May(context.Background(), "project.edit", string(id))
 		},
-		"Close": func() error { return second(w.reg.Accounts.Close(me, id)) },
+		"RequestDelegation": func() error { return second(w.reg.Access.RequestDelegation(me, w.leave(id, dayLong))) },
+		"Delegations":       func() error { return second(w.reg.Access.Delegations(me, id, partner.PageRequest{})) },
+		"Close":             func() error { return second(w.reg.Accounts.Close(me, id)) },
 	}
 }
 
@@ -70,7 +72,7 @@ func TestBEY09_ScopedStaff(t *testing.T) {
 			w.t.Errorf("queries out of scope changed %v", left)
 		}
 		for _, verb := range []string{"Assign", "AssignAll", "Balance", "Balances", "HoldingsAt", "SwitchTo", "SwitchBack", "Reserve", "Consume", "Seat", "Seats",
-			"PlanShrink", "View.May", "Get", "PreviewClose", "EditProject", "SetProjectPassword", "ResetProjectPassword"} {
+			"PlanShrink", "View.May", "Get", "PreviewClose", "EditProject", "SetProjectPassword", "ResetProjectPassword", "Delegations"} {
 			w.must(w.queries(me, one.ID)[verb]())
 		}
 		page, err := w.reg.Accounts.List(me, partner.AccountFilter{}, partner.PageRequest{})

@@ -13,10 +13,12 @@ type Access struct{ reg *Registry }
 
 // Session is proof of who acts. Its token is unexported; Token hands it to a cookie.
 type Session struct {
-	ID        string // ses_…
-	Principal string // usr_…, or acc_… for a project's delegated log-in
-	Partner   ID
-	Account   AccountID // of a project's delegated log-in
+	ID        string    // ses_…
+	Principal string    // usr_…, or acc_… for a project's delegated log-in, and in a delegated session
+	Actor     string    // who acts: the principal, but in a delegated session usr_…
+	Partner   ID        // the actor's organisation
+	Account   AccountID // of a project's delegated log-in, or the one that a delegated session is in
+	Roles     []string  // in a delegated session: what its actor may do there, in the host's words
 	Region    string    // of the project it works in, that one or the one switched into, when the session was read
 	Expires   time.Time // at the latest; idle sessions end before
 	Created   time.Time // in what Sessions returns
@@ -24,7 +26,7 @@ type Session struct {
 	token     *string   // a pointer: fmt prints an address, not the token
 }
 
-// Token returns what Resume takes; the database keeps only its digest. Empty for a session that Login or Resume did not make.
+// Token returns what Resume takes; the database keeps only its digest. Empty for a session that one of Login, Resume, Enter, Accept and ActFor did not make.
 func (s Session) Token() Secret {
 	if s.token == nil {
 		return ""
@@ -34,7 +36,8 @@ func (s Session) Token() Secret {
 
 // sessionOf is the public form of what readFacts found behind a token.
 func (f *facts) session(token string) Session {
-	s := Session{ID: f.Session.ID, Principal: f.name(), Partner: ID(f.Partner.ID), Expires: f.Session.EndsAt.Time(), token: &token}
+	s := Session{ID: f.Session.ID, Principal: f.subject(), Actor: f.name(), Roles: rolesOf(f.Session.Roles), Partner: ID(orElse(f.guest.partner.ID, f.Partner.ID)),
+		Expires: f.Session.EndsAt.Time(), token: &token}
 	if f.isProject() {
 		s.Account, s.Region = AccountID(f.Own.ID), f.Own.Region
 	} else if f.User.within(f.Active.ID) {
@@ -63,7 +66,7 @@ func (d *Access) Resume(ctx context.Context, token Secret) (s Session, err error
 func (d *Access) Logout(ctx context.Context) (err error) {
 	defer wrap(&err, "logout")
 	return d.reg.Write(ctx, Ask{Action: "access.session", Changes: true}, func(tx *store.Tx, s *Standing) error {
-		if s.actor.host != "" {
+		if s.Session.ID == "" {
 			return errNoSession
 		}
 		if _, err := tx.Delete(tx.From(decided, sessionsTable).Where("id = ?", s.Session.ID)); err != nil {
@@ -136,8 +139,9 @@ func (s *Standing) setActive(tx *store.Tx, project *string, kind, target string)
 
 // Active is where a session works.
 type Active struct {
-	Holder Holder // the project switched into, the project of a delegated log-in, or the organisation's pool
-	Region string // of the project; empty for a pool
+	Holder Holder   // the project switched into, the project of a delegated log-in or session, or the organisation's pool
+	Region string   // of the project; empty for a pool
+	Roles  []string // of a delegated session
 }
 
 // Active returns where the caller's session works now, for host code that runs jobs there. *[BlockedError] if the project it has
@@ -156,7 +160,7 @@ func (d *Access) Active(ctx context.Context) (a Active, err error) {
 		}
 		a.Region = s.facts.Active.Region
 		if s.isProject() {
-			a.Region = s.Own.Region
+			a.Region, a.Roles = s.Own.Region, rolesOf(s.Session.Roles)
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package partner
 
 import (
 	"context"
+	"errors"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -9,10 +10,12 @@ import (
 // live is what a session must be to count as one: its idle and absolute limits are passed in.
 const live = `ends_at > ? AND seen_at > ? AND identity_epoch = (SELECT epoch FROM prm_identities WHERE id = prm_sessions.identity_id)
 	AND partner_epoch = (SELECT CASE WHEN prm_sessions.account_id IS NULL THEN own_epoch ELSE users_epoch END FROM prm_partners WHERE id = prm_sessions.partner_id)
-	AND account_epoch = COALESCE((SELECT epoch FROM prm_accounts WHERE id = prm_sessions.account_id), 0)`
+	AND account_epoch = CASE WHEN delegation_id IS NULL THEN COALESCE((SELECT epoch FROM prm_accounts WHERE id = prm_sessions.account_id), 0)
+		ELSE (SELECT a.epoch + p.users_epoch FROM prm_accounts a JOIN prm_partners p ON p.id = a.partner_id WHERE a.id = prm_sessions.active_id) END`
 
 // Sessions pages through the live sessions of a principal, newest first, without their tokens: usr_…, acc_… for a project's log-in, or "", the
 // caller's own. Those who may end them see them: of users as [Access.LogoutAll], of projects those who may set their password, and the vendor.
+// Delegated sessions are among those of their user and of their project; in one, only itself is seen.
 func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) (page Page[Session], err error) {
 	defer wrap(&err, "list sessions")
 	at, err := p.at("sessions", principal)
@@ -24,17 +27,20 @@ func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) 
 		return page, err
 	}
 	err = d.reg.Read(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		if s.actor.host != "" && principal == "" {
+		if s.Session.ID == "" && principal == "" {
 			return errNoSession
 		}
-		q := tx.From(store.OfPartner(string(s.Of())), sessionsTable).Where(live, tx.Now(), tx.Now().Add(-s.limits.Idle))
+		q := tx.From(decided, sessionsTable).Where(live, tx.Now(), tx.Now().Add(-s.limits.Idle))
 		switch {
+		case s.isGuest():
+			q = q.Where("id = ?", s.Session.ID)
 		case principal == "":
 			q = q.Where("identity_id = ?", s.Identity.ID)
 		case s.Account.ID != "":
-			q = q.Where("account_id = ?", s.Account.ID)
+			q = q.Where(`(identity_id = (SELECT identity_id FROM prm_accounts WHERE id = ?) OR id IN (SELECT id FROM prm_sessions
+				WHERE active_id = ? AND delegation_id IS NOT NULL))`, s.Account.ID, s.Account.ID)
 		default:
-			q = q.Where("user_id = ?", principal)
+			q = q.Where("identity_id = (SELECT identity_id FROM prm_users WHERE id = ?) AND user_id = ?", principal, principal)
 		}
 		var rows []sessionRow
 		err := tx.Find(store.After(q, sessionsTable, "created_at", at.place, at.started, at.limit), &rows)
@@ -45,8 +51,12 @@ func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) 
 }
 
 func (r sessionRow) public() Session {
-	return Session{ID: r.ID, Principal: text(r.UserID) + text(r.AccountID), Partner: ID(r.PartnerID), Account: AccountID(text(r.AccountID)),
+	s := Session{ID: r.ID, Actor: text(r.UserID) + text(r.AccountID), Partner: ID(r.PartnerID), Account: AccountID(text(r.AccountID)),
 		Created: r.CreatedAt.Time(), LastUsed: r.SeenAt.Time(), Expires: r.EndsAt.Time()}
+	if s.Principal = s.Actor; r.DelegationID != nil {
+		s.Principal, s.Account, s.Roles = text(r.ActiveID), AccountID(text(r.ActiveID)), rolesOf(r.Roles)
+	}
+	return s
 }
 
 // aboutSessions is the call about a principal's sessions.
@@ -55,8 +65,9 @@ func (d *Access) aboutSessions(ctx context.Context, principal string) (Ask, erro
 	if principal == "" {
 		return own, nil
 	}
+	guest := false
 	err := d.reg.Read(ctx, own, func(_ *store.Tx, s *Standing) error {
-		if s.actor.host != "" || s.name() != principal {
+		if guest = s.isGuest(); guest || s.Session.ID == "" || s.name() != principal {
 			return errNotAllowed
 		}
 		return nil
@@ -64,6 +75,8 @@ func (d *Access) aboutSessions(ctx context.Context, principal string) (Ask, erro
 	switch _, project := HolderOf(principal).(AccountID); {
 	case err == nil:
 		return own, nil
+	case guest:
+		return own, err
 	case project:
 		return Ask{Action: "project.sessions", Target: principal}, nil
 	}
@@ -73,32 +86,62 @@ func (d *Access) aboutSessions(ctx context.Context, principal string) (Ask, erro
 // EndSession ends one session for good: the caller's own, as Logout does, or one that he sees in Sessions.
 func (d *Access) EndSession(ctx context.Context, session string) (err error) {
 	defer wrap(&err, "end session")
-	var of []struct{ UserID, AccountID *string }
-	if store.Plain(session) {
-		err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
-			return tx.Query(deciding, &of, "SELECT user_id, account_id FROM prm_sessions WHERE id = ?", session)
+	principals, err := d.principalsOf(ctx, session)
+	if err != nil {
+		return err
+	}
+	for _, principal := range principals {
+		var ask Ask
+		if ask, err = d.aboutSessions(ctx, principal); err != nil {
+			continue
+		}
+		ask.Changes = true
+		err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
+			n, err := tx.Delete(tx.From(decided, sessionsTable).Where("id = ?", session))
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return errNotHere
+			}
+			return s.Record(tx, "session.ended", session)
 		})
-	}
-	if err != nil {
-		return err
-	}
-	principal := "usr_none"
-	if len(of) > 0 {
-		principal = text(of[0].UserID) + text(of[0].AccountID)
-	}
-	ask, err := d.aboutSessions(ctx, principal)
-	if err != nil {
-		return err
-	}
-	ask.Changes = true
-	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		n, err := tx.Delete(tx.From(store.OfPartner(orElse(string(s.Of()), string(Vendor))), sessionsTable).Where("id = ?", session))
-		if err != nil {
+		if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrForbidden) {
 			return err
 		}
-		if n == 0 {
-			return errNotHere
-		}
-		return s.Record(tx, "session.ended", session)
-	})
+	}
+	return err
 }
+
+// principalsOf are those by whom a session can be decided on: its own, or of a delegated one the project that it is in and then its user. "" is the
+// caller.
+func (d *Access) principalsOf(ctx context.Context, session string) (list []string, err error) {
+	if !store.Plain(session) {
+		return []string{nobody}, nil
+	}
+	var of []sessionRow
+	own := false
+	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
+		return tx.Find(tx.From(deciding, sessionsTable).Where("id = ?", session), &of)
+	})
+	if err == nil {
+		err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(_ *store.Tx, s *Standing) error {
+			own = s.Session.ID == session
+			return nil
+		})
+	}
+	switch {
+	case err != nil && !errors.Is(err, errNotAllowed):
+		return nil, err
+	case len(of) == 0:
+		return []string{nobody}, nil
+	case own:
+		return []string{""}, nil
+	case of[0].DelegationID != nil:
+		return []string{text(of[0].ActiveID), text(of[0].UserID)}, nil
+	}
+	return []string{text(of[0].UserID) + text(of[0].AccountID)}, nil
+}
+
+// nobody is the id of nobody.
+const nobody = "usr_none"

@@ -54,7 +54,7 @@ func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseCertifications} {
+	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseCertifications, r.endDelegations} {
 		left, failed := what(ctx)
 		more, err = more || left, cmp.Or(err, failed)
 	}
@@ -113,4 +113,29 @@ func (r *Registry) lapseCertifications(ctx context.Context) (more bool, err erro
 		return err
 	})
 	return more, err
+}
+
+// endDelegations says of requests that nobody has decided on, and of delegations that have run out, that they are over.
+func (r *Registry) endDelegations(ctx context.Context) (more bool, err error) {
+	err = store.InTx(ctx, r.db, func(tx *store.Tx) error {
+		var due []delegationRow
+		err := tx.Query(swept, &due, `UPDATE prm_delegations SET state = CASE state WHEN 'requested' THEN 'lapsed' ELSE 'expired' END WHERE id IN (SELECT id FROM prm_delegations
+			WHERE state IN ('requested', 'approved') AND due_at <= ? ORDER BY due_at LIMIT ?`+tx.Lock("NO KEY UPDATE SKIP LOCKED")+`) RETURNING id, partner_id, account_id, state`,
+			tx.Now(), sweepSize)
+		more = len(due) == sweepSize
+		return cmp.Or(err, noteOver(tx, due))
+	})
+	return more, err
+}
+
+// noteOver writes the audit rows of delegations that have come to their end by themselves.
+func noteOver(tx *store.Tx, list []delegationRow) error {
+	for _, d := range list {
+		err := tx.Insert(&eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: "delegation." + d.State, Actor: ledger.System, Subject: ledger.System,
+			PartnerID: d.PartnerID, AccountID: &d.AccountID, Target: d.ID, Changed: "state"})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

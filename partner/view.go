@@ -16,8 +16,8 @@ type View struct {
 	at   stamp
 }
 
-// View asks once how things are. [ErrForbidden] without a live session, *[BlockedError] if its principal is blocked; the vendor has a View,
-// too. Inside a host transaction each question is a statement.
+// View asks once how things are. [ErrForbidden] without a live session, *[BlockedError] if its principal is blocked; the host and a customer have a
+// View, too. Inside a host transaction each question is a statement.
 func (d *Access) View(ctx context.Context) (v *View, err error) {
 	defer wrap(&err, "view")
 	v = &View{reg: d.reg}
@@ -26,7 +26,7 @@ func (d *Access) View(ctx context.Context) (v *View, err error) {
 		return nil, err
 	}
 	v.self = facts{limits: d.reg.opts.Session, actor: self}
-	if self.host == "" {
+	if self.token != "" {
 		err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(tx *store.Tx, s *Standing) error {
 			v.self = *s.facts
 			return cmp.Or(v.at.read(tx), tx.Flush())

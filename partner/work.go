@@ -269,7 +269,7 @@ func (s *Standing) touch(tx *store.Tx) error {
 	return err
 }
 
-// Actor names who acts as the audit does: host:name, usr_… or acc_….
+// Actor names who acts as the audit does: host:name, customer:id/who, usr_… or acc_….
 func (s *Standing) Actor() string { return s.name() }
 
 // IsVendor tells whether the vendor acts: the host, or one of the vendor's users.
@@ -298,7 +298,7 @@ func (s *Standing) Working() (Holder, ID, error) {
 		return AccountID(s.Own.ID), home, nil
 	case s.Active.ID == "":
 		return home, home, nil
-	case !s.User.within(s.Active.ID), s.Lender.ID != s.facts.Partner.ID && !(s.facts.Partner.ManagesSubPartners && s.isAdmin() && strings.HasPrefix(s.Lender.Path, s.facts.Partner.Path)):
+	case !s.reaches(s.Active.ID, s.Lender.ID, s.Lender.Path):
 		return nil, "", errNotHere
 	}
 	if s.Lender.State == "archived" || s.Lender.State == "tombstoned" {
@@ -363,7 +363,7 @@ func (s *Standing) record(tx *store.Tx, kind, target string, changed []string) (
 
 // event is the audit row of something done to target.
 func (s *Standing) event(tx *store.Tx, kind, target string) eventRow {
-	e := eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: kind, Actor: s.name(), Subject: s.name(), PartnerID: string(s.Of()), Target: target}
+	e := eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: kind, Actor: s.name(), Subject: s.subject(), PartnerID: string(s.Of()), Target: target}
 	switch {
 	case s.Account.ID != "":
 		e.AccountID = &s.Account.ID
