@@ -87,6 +87,7 @@ func TestBEY10_ACustomerLetsAUserInForATime(t *testing.T) {
 			w.t.Errorf("told: %v", mail)
 		}
 
+		wants(w.t, "an admin with the leave of another", second(w.reg.Access.ActFor(me, asked.ID)), partner.ErrNotFound)
 		s, err := w.reg.Access.ActFor(dev, asked.ID)
 		w.must(err)
 		if s.Principal != string(a.ID) || s.Actor != string(u.ID) || s.Account != a.ID || s.Partner != p.ID || s.Region != "DE" ||

@@ -24,7 +24,7 @@ type Reason struct{ Code, Text string }
 //	user.list user.read user.add user.invite user.reinvite user.reset user.reveal user.link user.edit user.disable user.remove user.sessions
 //	project.open project.list project.read project.edit project.password project.sessions project.close project.suspend project.resume
 //	access.session access.switch access.password access.act_for delegation.request delegation.list delegation.decide delegation.revoke activity.read activity.deliveries activity.retry
-//	program.certify program.read program.certified
+//	program.certify program.read program.certified program.set_tier program.tier
 //	license.define license.types license.grant license.revoke license.assign license.return license.use license.shrink license.cap
 //	license.ask license.requests license.decide license.correct license.find license.read license.history license.mine license.verify
 //	license.step

@@ -236,6 +236,12 @@ var askedActions = map[string]asked{
 	"program.read": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Program.Certifications(ctx, partner.ID(target), partner.PageRequest{}))
 	}},
+	"program.set_tier": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Program.SetTier(ctx, partner.ID(target), partner.Tier{Label: "gold", Reason: "sales"}))
+	}},
+	"program.tier": {"partner", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return second(r.reg.Program.TierAt(ctx, partner.ID(target), time.Time{}))
+	}},
 	"program.certified": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
 		return second(r.reg.Program.Certified(ctx, "prt_nobody", "", time.Time{}))
 	}},

@@ -216,6 +216,17 @@ func (w *world) textParameters(p partner.Partner, me context.Context, a partner.
 			}
 			return err
 		}},
+		{"SetTier.label", false, func(s string) error {
+			set, err := w.reg.Program.SetTier(w.vendor, p.ID, partner.Tier{Label: s, Reason: "x"})
+			if label, now := w.reg.Program.TierAt(w.vendor, p.ID, set.Period.From); err == nil && (now != nil || label != s) {
+				w.t.Errorf("the tier %q becomes %q, %v", s, label, now)
+			}
+			return err
+		}},
+		{"TierAt.id", true, func(s string) error { return errOf(w.reg.Program.TierAt(w.vendor, partner.ID(s), time.Time{})) }},
+		{"Tiers.id", true, func(s string) error {
+			return errOf(w.reg.Program.Tiers(w.vendor, partner.ID(s), partner.PageRequest{}))
+		}},
 		{"Certified.programme", false, func(s string) error { return errOf(w.reg.Program.Certified(me, p.ID, s, time.Time{})) }},
 		{"Certifications.After", false, func(s string) error {
 			return errOf(w.reg.Program.Certifications(w.vendor, p.ID, partner.PageRequest{After: s, Limit: 1}))

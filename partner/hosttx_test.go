@@ -81,6 +81,10 @@ func (w *world) story() []deed {
 			_, err := r.reg.Program.Revoke(w.vendor, fact.ID, canary)
 			return err
 		}), false},
+		{"partner.tier_set", host, q.ID, string(q.ID), none(func(r rooms) error {
+			_, err := r.reg.Program.SetTier(w.vendor, q.ID, partner.Tier{Label: canary, Reason: canary})
+			return err
+		}), false},
 		{"partner.moved", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.MoveUnder(w.vendor, q.ID, p.ID) }), false},
 		{"partner.blocked", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Block(w.vendor, q.ID, true) }), false},
 		{"partner.unblocked", host, q.ID, string(q.ID), none(func(r rooms) error { return r.reg.Partners.Unblock(w.vendor, q.ID) }), false},

@@ -65,6 +65,8 @@ var matrix = map[string]map[string]string{
 	"activity.retry":      {"none": "host vendor-admin"},
 	"program.certify":     {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
 	"program.read":        {"own": staffed + " admin manager", "below": staffed + " manager", "other": staffed, "vendor": staffed},
+	"program.set_tier":    {"own": "host vendor-admin", "below": "host vendor-admin", "other": "host vendor-admin"},
+	"program.tier":        {"own": staffed + " admin manager members scoped", "below": staffed + " manager", "other": staffed, "vendor": staffed},
 	"program.certified":   {"none": staffed + " admin manager members scoped project guest"},
 	"license.define":      {"none": "host vendor-admin"},
 	"license.types":       {"none": staffed + " admin manager members scoped project guest"},

@@ -119,6 +119,8 @@ var rules = map[string]rule{
 	"activity.retry":      {vendor: true},
 	"program.certify":     {vendor: true, needs: true, others: true},
 	"program.read":        {vendor: true, staff: allStaff, admin: true, needs: true},
+	"program.set_tier":    {vendor: true, needs: true, others: true},
+	"program.tier":        {vendor: true, staff: allStaff, admin: true, member: anyRight, needs: true},
 	"program.certified":   {vendor: true, anybody: true},
 	"license.define":      {vendor: true},
 	"license.types":       {vendor: true, admin: true, project: true, anybody: true},

@@ -9,8 +9,8 @@ import (
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
-// Program is the desk of certification: what the vendor has certified partners for, and when. Only the vendor writes there; that a partner is
-// certified, everybody may know.
+// Program is the desk of certification and tiers: what the vendor has certified partners for and what it calls them, and when. Only the vendor
+// writes there; that a partner is certified, everybody may know.
 type Program struct{ reg *Registry }
 
 // Certification is a fact: the partner is certified for a programme from Period.From to before Period.Until, or until it was revoked. Facts of one

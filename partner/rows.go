@@ -20,6 +20,7 @@ const (
 	tokensTable         = "prm_tokens"
 	certificationsTable = "prm_certifications"
 	delegationsTable    = "prm_delegations"
+	tiersTable          = "prm_tiers"
 	keysTable           = "prm_keys"
 )
 

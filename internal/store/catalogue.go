@@ -67,6 +67,12 @@ var tables = []Table{
 		Keeps: "everything: what was built rests on it; hosts keep personal data out of reasons",
 	},
 	{
+		Name:    "prm_tiers",
+		Partner: "partner_id",
+		Columns: []string{"id", "tier", "from_at", "until_at", "reason", "created_by", "created_at"},
+		Keeps:   "everything: what was sold under it rests on it; hosts keep personal data out of reasons",
+	},
+	{
 		Name:     "prm_partner_profiles",
 		Partner:  "partner_id",
 		Columns:  []string{"version", "created_at"},

@@ -160,6 +160,19 @@ ALTER TABLE prm_partners ALTER COLUMN phone TYPE TEXT COLLATE "C";
 CREATE INDEX prm_partners_by_phone ON prm_partners (phone) WHERE phone <> '';
 CREATE INDEX prm_accounts_there ON prm_accounts (partner_id) WHERE state <> 'deleted';
 
+-- What the vendor calls a partner, and when. Of several that hold at an instant the newest does; an empty one is none.
+CREATE TABLE prm_tiers (
+  id         TEXT COLLATE "C" PRIMARY KEY,
+  partner_id TEXT COLLATE "C" NOT NULL REFERENCES prm_partners (id),
+  tier       TEXT NOT NULL,
+  from_at    BIGINT NOT NULL,
+  until_at   BIGINT NOT NULL CHECK (until_at = 0 OR until_at > from_at),
+  reason     TEXT NOT NULL,
+  created_by TEXT NOT NULL,
+  created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX prm_tiers_by_partner ON prm_tiers (partner_id, created_at, id);
+
 -- The customer that a project is for, in the host's words or billing's; and partner users whom he lets into it for a time. due_at is when that
 -- runs out, or a request lapses.
 ALTER TABLE prm_accounts ADD COLUMN customer TEXT COLLATE "C" NOT NULL DEFAULT '';
