@@ -44,12 +44,12 @@ func (d *Activity) Deliveries(ctx context.Context, state string, p PageRequest) 
 		if state != "" {
 			q = q.Where("state = ?", state)
 		}
-		return tx.Find(store.After(q, outbox.Table, "created_at", at.place, at.started, at.limit), &rows)
+		return tx.Find(store.Below(q, outbox.Table, at.place, at.started, at.limit), &rows)
 	})
 	if err != nil {
 		return page, err
 	}
-	place := func(r outbox.Delivery) store.Place { return store.Place{At: r.CreatedAt, ID: r.ID} }
+	place := func(r outbox.Delivery) store.Place { return store.Place{ID: r.ID} }
 	return pageFrom(at, rows, place, d.reg.delivery), nil
 }
 

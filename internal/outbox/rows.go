@@ -84,12 +84,12 @@ const (
 	claimPostgres = `WITH due AS MATERIALIZED (SELECT ctid` + ready + ` FOR UPDATE SKIP LOCKED` + claimed + `ctid = ANY (ARRAY(SELECT place FROM due))` + columns
 	claimSQLite   = `WITH due AS MATERIALIZED (SELECT rowid` + ready + claimed + `rowid IN (SELECT place FROM due)` + columns
 
-	ready   = ` AS place FROM prm_deliveries WHERE state = 'ready' AND next_at <= ? ORDER BY next_at, id LIMIT ?`
+	ready   = ` AS place FROM prm_deliveries WHERE state = 'ready' AND next_at <= ? ORDER BY next_at LIMIT ?`
 	claimed = `) UPDATE prm_deliveries SET state = 'leased', attempt = attempt + 1, alone = FALSE, owner = ?, next_at = ? WHERE `
 
 	// A claim that has lapsed was somebody's who has died or hung, perhaps of what he was sending. It is taken up by itself, so that only what
 	// kills its sender when it is alone counts as a failure; else that would be sent for ever, or take down with it what is claimed beside it.
-	claimLapsed   = `WITH due AS MATERIALIZED (SELECT id FROM prm_deliveries WHERE state = 'leased' AND next_at <= ? ORDER BY next_at, id LIMIT 1`
+	claimLapsed   = `WITH due AS MATERIALIZED (SELECT id FROM prm_deliveries WHERE state = 'leased' AND next_at <= ? ORDER BY next_at LIMIT 1`
 	claimedLapsed = `) UPDATE prm_deliveries SET attempt = attempt + 1, failures = failures + CASE WHEN alone THEN 1 ELSE 0 END, alone = TRUE,
 	owner = ?, next_at = ? WHERE id IN (SELECT id FROM due)` + columns
 
