@@ -54,7 +54,7 @@ func actorOf(ctx context.Context) (actor, error) {
 		c.text("actor", a.host, true, maxName)
 	}
 	if a.customer != "" {
-		c.text("customer", a.customer, true, maxCustomer)
+		c.customer("customer", a.customer)
 		c.text("who", a.who, true, maxName)
 	}
 	return a, c.err()

@@ -2,7 +2,7 @@ package partner
 
 import "strings"
 
-// alive judges the session: blocks first, because a blocked caller is told so; then whether the session outlived what ended it.
+// alive judges the session: whether its time is over; then blocks, because a blocked caller is told so; then whether it has outlived what ended it.
 func (f *facts) alive() step {
 	if f.actor.host != "" {
 		return ok("actor", "the host acts with every vendor right")

@@ -12,7 +12,7 @@ import (
 // projects is closing. Not inside a host transaction above READ COMMITTED.
 func (d *Partners) Archive(ctx context.Context, id ID) (err error) {
 	defer wrap(&err, "archive %s", id)
-	return d.pass(ctx, id, "partner.archive", "partner.archived", func(tx *store.Tx) (int64, error) {
+	return d.pass(ctx, id, "partner.archive", "partner.archived", func(tx *store.Tx, _ *Standing) (int64, error) {
 		var leaving int64
 		err := tx.Query(decided, &leaving, "SELECT count(*) FROM prm_accounts WHERE partner_id = ? AND state IN ('closing', 'deleting')", id)
 		if err != nil || leaving > 0 {
@@ -27,7 +27,7 @@ func (d *Partners) Archive(ctx context.Context, id ID) (err error) {
 // [ErrBadTransition] unless it is archived. Not inside a host transaction above READ COMMITTED.
 func (d *Partners) Restore(ctx context.Context, id ID) (err error) {
 	defer wrap(&err, "restore %s", id)
-	return d.pass(ctx, id, "partner.restore", "partner.restored", func(tx *store.Tx) (int64, error) {
+	return d.pass(ctx, id, "partner.restore", "partner.restored", func(tx *store.Tx, _ *Standing) (int64, error) {
 		return tx.Exec(decided, "UPDATE prm_partners SET state = 'active', version = version + 1 WHERE id = ? AND state = 'archived'", id)
 	})
 }
@@ -37,19 +37,19 @@ func (d *Partners) Restore(ctx context.Context, id ID) (err error) {
 // host transaction above READ COMMITTED.
 func (d *Partners) Tombstone(ctx context.Context, id ID) (err error) {
 	defer wrap(&err, "tombstone %s", id)
-	return d.pass(ctx, id, "partner.tombstone", "partner.tombstoned", func(tx *store.Tx) (int64, error) {
+	return d.pass(ctx, id, "partner.tombstone", "partner.tombstoned", func(tx *store.Tx, s *Standing) (int64, error) {
 		n, err := tx.Exec(decided, `UPDATE prm_partners SET state = 'tombstoned', own_epoch = own_epoch + 1, users_epoch = users_epoch + 1, version = version + 1
 			WHERE id = ? AND state = 'archived'`, id)
 		if err != nil || n != 1 {
 			return n, err
 		}
-		return n, endAll(tx, id)
+		return n, s.endAll(tx, id)
 	})
 }
 
 // endAll does for all users of a partner what Users.Remove does for one, and frees the log-in names of its projects; whoever has left already has
-// lost all of it, and his identity may be another's by now.
-func endAll(tx *store.Tx, id ID) error {
+// lost all of it, and his identity may be another's by now. Who was let into its projects from elsewhere is no longer.
+func (s *Standing) endAll(tx *store.Tx, id ID) error {
 	const places = "(SELECT identity_id FROM prm_users WHERE partner_id = ? AND ended_at = 0)"
 	_, err := tx.Exec(decided, `UPDATE prm_identities SET login_key = NULL, password_hash = '', email_verified = FALSE, epoch = epoch + 1, version = version + 1
 		WHERE id IN `+places+` OR id IN (SELECT identity_id FROM prm_accounts WHERE partner_id = ? AND identity_id IS NOT NULL)`, id, id)
@@ -70,18 +70,21 @@ func endAll(tx *store.Tx, id ID) error {
 	if _, err := tx.Exec(decided, "UPDATE prm_tokens SET state = 'void', ended_at = ? WHERE partner_id = ? AND state = 'open'", tx.Now(), id); err != nil {
 		return err
 	}
+	if err := s.endLeaves(tx, "", id); err != nil {
+		return err
+	}
 	_, err = tx.Exec(decided, "UPDATE prm_users SET ended_at = ?, invited = FALSE, version = version + 1 WHERE partner_id = ? AND ended_at = 0", tx.Now(), id)
 	return err
 }
 
 // pass moves a partner along an edge of its state machine. The organisation's gate is passed alone: nothing that rests on its state is on its way
 // meanwhile, and nothing that comes later sees the old one.
-func (d *Partners) pass(ctx context.Context, id ID, action, kind string, change func(*store.Tx) (int64, error)) error {
+func (d *Partners) pass(ctx context.Context, id ID, action, kind string, change func(*store.Tx, *Standing) (int64, error)) error {
 	return d.reg.Write(ctx, Ask{Action: action, Target: string(id), Changes: true}, func(tx *store.Tx, s *Standing) error {
 		if tx.Frozen() {
 			return errFrozen
 		}
-		n, err := change(tx)
+		n, err := change(tx, s)
 		if err != nil {
 			return err
 		}

@@ -66,6 +66,18 @@ func (c *checks) text(path, value string, required bool, limit int) bool {
 	return false
 }
 
+// word checks a line that is compared as it is written: what nobody sees in it would make two of one.
+func (c *checks) word(path, value string, required bool, limit int) bool {
+	if !c.text(path, value, required, limit) {
+		return false
+	}
+	if value != strings.TrimSpace(value) || strings.ContainsFunc(value, unseen) {
+		c.add(path, "format", "must not begin or end with a space, nor hold invisible characters", nil)
+		return false
+	}
+	return true
+}
+
 // prose checks an optional text of several lines.
 func (c *checks) prose(path, value string, limit int) {
 	switch {

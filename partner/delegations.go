@@ -3,12 +3,11 @@ package partner
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
+	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 	"gorm.io/gorm"
 )
@@ -18,10 +17,12 @@ import (
 type Delegation struct {
 	ID       string    // dlg_…
 	User     UserID    // Defaults to the caller; another one of his organisation for its admins
+	Name     string    // the user's
+	Partner  string    // the name of his organisation
 	Account  AccountID // of the caller's organisation, or of one that it manages
 	Customer string    // who decides; the project's, as [NewProject].Customer
 	Roles    []string  // the host's words, 1 to 10 of at most 50 characters
-	Period   Period    // From defaults to when it is approved; Until is at most 730 days after From, and nothing moves it
+	Period   Period    // From defaults to when it is approved, as does one in the past; Until is at most 730 days after From or the request, and nothing moves it
 	State    string    // "requested", "approved", "refused", "lapsed" (not decided on in 90 days), "expired", "revoked"
 	Created  time.Time
 	Decided  time.Time // zero: not yet
@@ -45,82 +46,6 @@ const (
 	stateExpired   = "expired"
 	stateRevoked   = "revoked"
 )
-
-type delegationRow struct {
-	ID        string
-	PartnerID string // the account's
-	AccountID string
-	Customer  string
-	UserID    string
-	Roles     string
-	FromAt    store.Micros // 0: when it is approved
-	UntilAt   store.Micros
-	DueAt     store.Micros // when a request lapses, or what was approved runs out
-	State     string
-	DecidedAt store.Micros
-	CreatedAt store.Micros `gorm:"autoCreateTime:false"`
-}
-
-func (delegationRow) TableName() string { return delegationsTable }
-
-func (r delegationRow) place() store.Place { return store.Place{At: r.CreatedAt, ID: r.ID} }
-
-// standing is the state at an instant: what has run out has, whether or not it was written down.
-func (r delegationRow) standing(now store.Micros) string {
-	switch {
-	case now < r.DueAt:
-	case r.State == stateRequested:
-		return stateLapsed
-	case r.State == stateApproved:
-		return stateExpired
-	}
-	return r.State
-}
-
-func (r delegationRow) public(now store.Micros) Delegation {
-	d := Delegation{ID: r.ID, User: UserID(r.UserID), Account: AccountID(r.AccountID), Customer: r.Customer, Roles: rolesOf(r.Roles), State: r.standing(now),
-		Period: Period{Until: r.UntilAt.Time()}, Created: r.CreatedAt.Time()}
-	if r.FromAt != 0 {
-		d.Period.From = r.FromAt.Time()
-	}
-	if r.DecidedAt != 0 {
-		d.Decided = r.DecidedAt.Time()
-	}
-	return d
-}
-
-// rolesText is a list of roles, which are single lines, as it is kept.
-func rolesText(list []string) string { return strings.Join(list, "\n") }
-
-func rolesOf(text string) []string {
-	if text == "" {
-		return nil
-	}
-	return strings.Split(text, "\n")
-}
-
-// roles checks those of a delegation.
-func (c *checks) roles(path string, list []string) {
-	switch {
-	case len(list) == 0:
-		c.add(path, "required", "must not be empty", nil)
-	case len(list) > maxRoles:
-		c.add(path, "too_long", fmt.Sprintf("must be at most %d roles", maxRoles), nil)
-	}
-	for i, role := range list {
-		at := fmt.Sprintf("%s.%d", path, i)
-		if c.text(at, role, true, maxRole) && slices.Contains(list[:i], role) {
-			c.add(at, "format", "is there twice", nil)
-		}
-	}
-}
-
-// customer checks the id of an end customer.
-func (c *checks) customer(path, id string) {
-	if c.text(path, id, false, maxCustomer) && id != strings.TrimSpace(id) {
-		c.add(path, "format", "must not begin or end with a space", nil)
-	}
-}
 
 var (
 	errNoCustomer  = fail.New(fail.Refused, "the project has no customer who could approve it")
@@ -146,16 +71,14 @@ func (d *Access) RequestDelegation(ctx context.Context, r Delegation) (made Dele
 	if err := faults.err(); err != nil {
 		return made, err
 	}
-	hash := content{}
-	hash.add("user", string(r.User))
-	hash.add("account", string(r.Account))
-	hash.add("roles", rolesText(r.Roles))
-	hash.number("from", int64(store.At(r.Period.From)))
-	hash.number("until", int64(store.At(r.Period.Until)))
 	ask := Ask{Action: "delegation.request", Target: string(r.Account), Keyed: r.Key != ""}
 	err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
+		r := r
+		if r.User == "" {
+			r.User = UserID(s.User.ID)
+		}
 		fresh, key := tx.NewID("dlg"), r.Key
-		id, replayed, err := once(tx, s.Of(), ask.Action, &key, hash.digest(), fresh, func() error {
+		id, replayed, err := once(tx, s.Of(), ask.Action, &key, r.digest(), fresh, func() error {
 			if err := s.Refusal(); err != nil {
 				return err
 			}
@@ -165,9 +88,16 @@ func (d *Access) RequestDelegation(ctx context.Context, r Delegation) (made Dele
 			return err
 		}
 		row, err := s.delegation(tx, id)
-		made = row.public(tx.Now())
+		if err != nil {
+			return err
+		}
+		list, err := named(tx, []delegationRow{row})
+		if err != nil {
+			return err
+		}
+		made = list[0]
 		made.Key, made.Replayed = key, replayed
-		return err
+		return nil
 	})
 	if err != nil {
 		return Delegation{Key: keyToRepeat(err, made.Key)}, err
@@ -175,17 +105,28 @@ func (d *Access) RequestDelegation(ctx context.Context, r Delegation) (made Dele
 	return made, nil
 }
 
+// digest is to a delegation what agreementDigest is to an agreement.
+func (d Delegation) digest() string {
+	c := content{}
+	c.add("user", string(d.User))
+	c.add("account", string(d.Account))
+	c.add("roles", rolesText(d.Roles))
+	c.number("from", int64(store.At(d.Period.From)))
+	c.number("until", int64(store.At(d.Period.Until)))
+	return c.digest()
+}
+
 func (s *Standing) requestDelegation(tx *store.Tx, id string, r Delegation) error {
-	if r.User == "" {
-		r.User = UserID(s.User.ID)
-	}
 	if err := s.mayDelegateTo(tx, r.User); err != nil {
 		return err
 	}
 	from, end := store.At(r.Period.From), store.At(r.Period.Until)
+	if from <= tx.Now() {
+		from = 0
+	}
 	switch {
-	case end <= tx.Now():
-		return periodFault("range", "must end in the future")
+	case end <= max(from, tx.Now()): // it is over, or shorter than a microsecond
+		return periodFault("range", "must end in the future, and after it begins")
 	case end > max(from, tx.Now()).Add(delegationMax):
 		return periodFault("range", "must be at most 730 days")
 	case s.Account.Customer == "":
@@ -194,8 +135,16 @@ func (s *Standing) requestDelegation(tx *store.Tx, id string, r Delegation) erro
 	var lapsed []delegationRow // its place is free even where no worker runs
 	err := tx.Query(decided, &lapsed, `UPDATE prm_delegations SET state = 'lapsed' WHERE account_id = ? AND user_id = ? AND state = 'requested' AND due_at <= ?
 		RETURNING id, partner_id, account_id, state`, s.Account.ID, r.User, tx.Now())
-	if err := cmp.Or(err, noteOver(tx, lapsed)); err != nil {
+	if err := cmp.Or(err, noteOver(tx, ledger.System, lapsed)); err != nil {
 		return err
+	}
+	var lately int64
+	if err := tx.Query(decided, &lately, "SELECT count(*) FROM prm_delegations WHERE user_id = ? AND account_id = ? AND created_at > ?",
+		r.User, s.Account.ID, tx.Now().Add(-time.Hour)); err != nil {
+		return err
+	}
+	if lately >= lettersPerHour {
+		return errTooManyLetters
 	}
 	row := delegationRow{ID: id, PartnerID: s.Holder.ID, AccountID: s.Account.ID, Customer: s.Account.Customer, UserID: string(r.User), Roles: rolesText(r.Roles),
 		FromAt: from, UntilAt: end, DueAt: min(end, tx.Now().Add(requestLife)), State: stateRequested, CreatedAt: tx.Now()}
@@ -216,8 +165,8 @@ func (s *Standing) requestDelegation(tx *store.Tx, id string, r Delegation) erro
 	if err != nil {
 		return err
 	}
-	return s.deliver(tx, e, letter{template: templateDelegationRequested, expires: row.DueAt, To: a.Project.Email, Locale: a.Project.Locale, Data: map[string]string{
-		wordProject: a.Name, wordName: user.name, wordPartner: user.organisation, wordUntil: until(end)}})
+	return s.deliver(tx, e, letter{id: letterAbout(id), template: templateDelegationRequested, expires: row.DueAt, To: a.Project.Email, Locale: a.Project.Locale, Data: map[string]string{
+		wordProject: a.Name, wordName: user.name, wordPartner: user.organisation, wordUntil: until(end), wordRoles: strings.Join(r.Roles, ", ")}})
 }
 
 // mayDelegateTo tells whether the caller may ask for a user, and that one has to do with the project: what a user does not see, nobody lets him into.
@@ -229,7 +178,7 @@ func (s *Standing) mayDelegateTo(tx *store.Tx, id UserID) error {
 	if !s.isAdmin() {
 		return errNotAllowed
 	}
-	if err := tx.Take(tx.From(store.OfPartner(string(s.Home())), usersTable).Where("id = ? AND ended_at = 0", id), &row, ""); err != nil {
+	if err := tx.Take(tx.From(store.OfPartner(string(s.Home())), usersTable).Where("id = ? AND ended_at = 0", id), &row, sharing); err != nil {
 		return err
 	}
 	his := facts{factRows: factRows{User: userFacts{Role: row.Role, Scope: row.Scope}, Partner: s.facts.Partner}}
@@ -239,14 +188,15 @@ func (s *Standing) mayDelegateTo(tx *store.Tx, id UserID) error {
 	return nil
 }
 
-// delegations are those that the caller sees: a member his own.
+// delegations are those that the caller sees: a member his own, also into what he does not see any more.
 func (s *Standing) delegations(tx *store.Tx) *gorm.DB {
-	q := tx.From(s.scope(false), delegationsTable)
 	if s.User.ID != "" && !s.isVendor() && !s.isAdmin() {
-		q = q.Where("user_id = ?", s.User.ID)
+		return tx.From(itsUsers, delegationsTable).Where("user_id = ?", s.User.ID)
 	}
-	return q
+	return tx.From(s.scope(false), delegationsTable)
 }
+
+var itsUsers = store.Everything("a delegation is its user's, wherever it leads")
 
 // delegation reads one that the caller sees.
 func (s *Standing) delegation(tx *store.Tx, id string) (row delegationRow, err error) {
@@ -254,11 +204,11 @@ func (s *Standing) delegation(tx *store.Tx, id string) (row delegationRow, err e
 	return row, err
 }
 
-// Decide approves or refuses a request; only the customer whose project it is ([AsCustomer]). The user is told. [ErrBadTransition] for one that has
-// been decided on, has lapsed, or whose user has left.
+// Decide approves or refuses a request; only the customer whose project it is ([AsCustomer]), whatever the project's state is: while nobody may enter
+// it, approval lets nobody in. The user is told. [ErrBadTransition] for one that has been decided on, has lapsed, or whose user has left.
 func (d *Access) Decide(ctx context.Context, delegation string, approve bool) (err error) {
 	defer wrap(&err, "decide on delegation")
-	ask, err := d.aboutDelegation(ctx, "delegation.decide", delegation)
+	ask, _, err := d.aboutDelegation(ctx, "delegation.decide", delegation)
 	if err != nil {
 		return err
 	}
@@ -271,14 +221,16 @@ func (d *Access) Decide(ctx context.Context, delegation string, approve bool) (e
 		if approve {
 			state = stateApproved
 		}
-		n, err := tx.Exec(decided, `UPDATE prm_delegations SET state = ?, decided_at = ?, due_at = until_at, from_at = CASE WHEN from_at = 0 THEN ? ELSE from_at END
-			WHERE id = ? AND state = 'requested' AND due_at > ? AND EXISTS (SELECT 1 FROM prm_users u WHERE u.id = prm_delegations.user_id AND u.ended_at = 0)`,
-			state, tx.Now(), tx.Now(), delegation, tx.Now())
+		n, err := tx.Exec(decided, `UPDATE prm_delegations SET state = ?, decided_at = ?, due_at = until_at WHERE id = ? AND state = 'requested' AND due_at > ?`,
+			state, tx.Now(), delegation, tx.Now())
 		if err != nil {
 			return err
 		}
 		if n != 1 {
 			return ErrBadTransition
+		}
+		if err := takeBack(tx, delegation); err != nil {
+			return err
 		}
 		e, err := s.record(tx, "delegation."+state, delegation, []string{"state"})
 		if err != nil {
@@ -302,16 +254,28 @@ func (d *Access) Decide(ctx context.Context, delegation string, approve bool) (e
 // transaction above READ COMMITTED.
 func (d *Access) Revoke(ctx context.Context, delegation string) (err error) {
 	defer wrap(&err, "revoke delegation")
-	ask, err := d.aboutDelegation(ctx, "delegation.revoke", delegation)
+	ask, own, err := d.aboutDelegation(ctx, "delegation.revoke", delegation)
 	if err != nil {
 		return err
 	}
-	ask.Changes = true // whoever is in the project finishes the call he is in first
+	if own {
+		ask = Ask{Action: "access.session"} // what is his he gives back even if he does not see the project any more
+	}
+	ask.Changes = true // whoever is in the project by it finishes the call he is in first
 	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 		if tx.Frozen() {
 			return errFrozen
 		}
-		if _, err := s.delegation(tx, delegation); err != nil {
+		if s.isGuest() {
+			return errNotAllowed
+		}
+		row := delegationRow{PartnerID: s.Holder.ID, AccountID: s.Account.ID}
+		if own {
+			err = tx.Take(tx.From(itsUsers, delegationsTable).Where("id = ? AND user_id = ?", delegation, s.User.ID), &row, "")
+		} else {
+			row, err = s.delegation(tx, delegation)
+		}
+		if err != nil {
 			return err
 		}
 		n, err := tx.Exec(decided, "UPDATE prm_delegations SET state = 'revoked', due_at = ? WHERE id = ? AND state IN ('requested', 'approved') AND due_at > ?",
@@ -325,6 +289,10 @@ func (d *Access) Revoke(ctx context.Context, delegation string) (err error) {
 		if _, err := tx.Exec(decided, "DELETE FROM prm_sessions WHERE delegation_id = ?", delegation); err != nil {
 			return err
 		}
+		if err := takeBack(tx, delegation); err != nil {
+			return err
+		}
+		s.Account.ID, s.Holder.ID = row.AccountID, row.PartnerID // whose activity it is
 		return s.Record(tx, "delegation.revoked", delegation, "state")
 	})
 }
@@ -344,85 +312,35 @@ func (d *Access) Delegations(ctx context.Context, account AccountID, p PageReque
 		}
 		var rows []delegationRow
 		err := tx.Find(store.After(q, delegationsTable, "created_at", at.place, at.started, at.limit), &rows)
-		page = pageFrom(at, rows, delegationRow.place, func(r delegationRow) Delegation { return r.public(tx.Now()) })
+		if err != nil {
+			return err
+		}
+		page = pageFrom(at, rows, delegationRow.place, func(delegationRow) Delegation { return Delegation{} })
+		page.Items, err = named(tx, rows[:len(page.Items)])
 		return err
 	})
 	return page, err
 }
 
-// aboutDelegation is the call about one: it is decided on by its project, which never changes. One that is not there is of none.
-func (d *Access) aboutDelegation(ctx context.Context, action, delegation string) (ask Ask, err error) {
+// aboutDelegation is the call about one: it is decided on by its project, which never changes; one that is not there is of none. own tells that it is
+// the caller's.
+func (d *Access) aboutDelegation(ctx context.Context, action, delegation string) (ask Ask, own bool, err error) {
 	ask = Ask{Action: action, Target: orElse(delegation, "dlg_none")}
-	if !store.Plain(delegation) {
-		return ask, nil
+	a, err := actorOf(ctx)
+	if err != nil || !store.Plain(delegation) {
+		return ask, false, err
 	}
 	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
-		var of []string
-		err := tx.Query(deciding, &of, "SELECT account_id FROM prm_delegations WHERE id = ?", delegation)
-		if len(of) > 0 {
-			ask.Target = of[0]
+		var of []struct {
+			AccountID string
+			Own       bool
+		}
+		err := tx.Query(deciding, &of, `SELECT account_id, COALESCE(user_id = (SELECT user_id FROM prm_sessions WHERE token_hash = ?), FALSE) AS own
+			FROM prm_delegations WHERE id = ?`, a.token, delegation)
+		if own = false; len(of) > 0 {
+			ask.Target, own = of[0].AccountID, of[0].Own
 		}
 		return err
 	})
-	return ask, err
-}
-
-// ActFor opens a session in which the caller does the host's work in a project that its customer has let him into: Session.Roles and [Active].Roles say
-// what as. It reads the project and its balance, and nothing else of the partner's. It ends with Logout, an hour later (Options.Session.ActAs), and with
-// all that ends the caller's own sessions, lets nobody into the project, or ends the delegation; the audit shows the user as the actor and the project
-// as the subject. The caller's session goes on beside it.
-//
-// Only the user whose the delegation is: [ErrNotFound] for anybody else. [ErrGrantExpired] when it has run out, [ErrForbidden] while it is not approved
-// or has not begun, [ErrNestedDelegation] in a session like that, *[BlockedError]. Not inside a host transaction.
-func (d *Access) ActFor(ctx context.Context, delegation string) (s Session, err error) {
-	defer wrap(&err, "act for a customer")
-	if store.Joined(d.reg.db) {
-		return s, errInHostTx
-	}
-	ask, err := d.aboutDelegation(ctx, "access.act_for", delegation)
-	if err != nil {
-		return s, err
-	}
-	token := newToken(d.reg.db)
-	err = d.reg.Write(ctx, ask, func(tx *store.Tx, st *Standing) error {
-		row, err := st.delegation(tx, delegation)
-		switch now := tx.Now(); {
-		case err != nil:
-			return err
-		case row.UserID != st.User.ID:
-			return errNotHere
-		case row.standing(now) == stateExpired:
-			return ErrGrantExpired
-		case row.standing(now) != stateApproved:
-			return errNotApproved
-		case now < row.FromAt:
-			return errNotBegun
-		}
-		s, err = st.enterAsGuest(tx, row, token)
-		return err
-	})
-	if err != nil {
-		return Session{}, err
-	}
-	return s, nil
-}
-
-// enterAsGuest writes a delegated session, born in the epochs of all that can end it, and reads it as every later call will.
-func (s *Standing) enterAsGuest(tx *store.Tx, d delegationRow, token string) (Session, error) {
-	row := sessionRow{ID: tx.NewID("ses"), TokenHash: digest(token), IdentityID: s.Identity.ID, PartnerID: s.facts.Partner.ID, UserID: &s.User.ID,
-		ActiveID: &d.AccountID, IdentityEpoch: s.Identity.Epoch, PartnerEpoch: s.facts.Partner.OwnEpoch, AccountEpoch: s.Account.Epoch + s.Holder.UsersEpoch,
-		CreatedAt: tx.Now(), SeenAt: tx.Now(), EndsAt: min(d.UntilAt, tx.Now().Add(s.limits.ActAs)),
-		DelegationID: &d.ID, GrantedUntil: d.UntilAt, Roles: d.Roles}
-	if err := tx.Insert(&row); err != nil {
-		return Session{}, err
-	}
-	f, err := s.reg.readFacts(tx, actor{token: row.TokenHash}, Ask{}, holding)
-	if err != nil {
-		return Session{}, err
-	}
-	if err := f.alive().err; err != nil {
-		return Session{}, err
-	}
-	guest := &Standing{facts: &f, reg: s.reg}
-	return f.session(token), guest.Record(tx, "session.delegated", row.ID)
+	return ask, own, err
 }

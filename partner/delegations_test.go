@@ -73,19 +73,17 @@ func TestBEY10_ACustomerLetsAUserInForATime(t *testing.T) {
 		w.must(second(w.seats.Assign(me, a.ID, "seat", 4)))
 		u := w.addedUser(p.ID, "dev")
 		dev := w.login("dev")
-		w.mail()
 		asked, err := w.reg.Access.RequestDelegation(dev, w.leave(a.ID, 30*dayLong))
 		w.must(err)
 		if asked.User != u.ID || asked.Account != a.ID || asked.Customer != globex || asked.State != "requested" || !asked.Period.From.IsZero() || !asked.Decided.IsZero() ||
 			asked.Created.IsZero() || asked.Key == "" || asked.Replayed || !strings.HasPrefix(asked.ID, "dlg_") {
 			w.t.Errorf("asked for %+v", asked)
 		}
+		w.mailed("delegation_requested to one@customer.example")
 		wants(w.t, "before it is approved", second(w.reg.Access.ActFor(dev, asked.ID)), partner.ErrForbidden)
 		w.must(w.reg.Access.Decide(customers(), asked.ID, true))
 		wants(w.t, "decided twice", w.reg.Access.Decide(customers(), asked.ID, false), partner.ErrBadTransition)
-		if mail := w.mail(); !slices.Contains(mail, "delegation_requested to one@customer.example") || !slices.Contains(mail, "delegation_decided to dev@user.example") {
-			w.t.Errorf("told: %v", mail)
-		}
+		w.mailed("delegation_decided to dev@user.example") // what waited to be decided on need not be told of any more
 
 		wants(w.t, "an admin with the leave of another", second(w.reg.Access.ActFor(me, asked.ID)), partner.ErrNotFound)
 		s, err := w.reg.Access.ActFor(dev, asked.ID)
@@ -313,7 +311,7 @@ func TestBEY10_OnlyTheCustomerDecides(t *testing.T) {
 			"reads the balance": second(w.seats.Balance(customers(), a.ID, "seat")), "lists partners": second(w.reg.Partners.List(customers(), partner.PartnerFilter{}, partner.PageRequest{})),
 			"lists sessions": second(w.reg.Access.Sessions(customers(), "", partner.PageRequest{})), "logs out": w.reg.Access.Logout(customers()),
 			"works somewhere": second(w.reg.Access.Active(customers())), "asks for himself": second(w.reg.Access.RequestDelegation(customers(), w.leave(a.ID, dayLong))),
-			"acts": second(w.reg.Access.ActFor(customers(), asked.ID)), "reads activity": second(w.reg.Activity.List(customers(), partner.EventFilter{}, partner.PageRequest{})),
+			"reads activity": second(w.reg.Activity.List(customers(), partner.EventFilter{}, partner.PageRequest{})),
 			"changes a password": w.reg.Access.ChangePassword(customers(), password, password),
 		} {
 			wants(w.t, "the customer "+what, err, partner.ErrForbidden)
@@ -437,6 +435,59 @@ func TestBEY10_TheAuditShowsBoth(t *testing.T) {
 		w.must(err)
 		if n := len(page.Items); n != 11 { // and the project's opening
 			w.t.Errorf("there are %d events", n)
+		}
+	})
+}
+
+// TestBEY10_AKeyIsForOneUsersRequest: whoever asks for himself gets nobody else's answer; the caller spelt out is the caller.
+func TestBEY10_AKeyIsForOneUsersRequest(t *testing.T) {
+	each(t, func(w *world) {
+		p, me := w.partner("acme")
+		a := w.his(me, "one")
+		u := w.addedUser(p.ID, "dev")
+		dev, other := w.login("dev"), w.user(p.ID, "other")
+		d := w.leave(a.ID, dayLong)
+		d.Key = "monday"
+		first, err := w.reg.Access.RequestDelegation(dev, d)
+		w.must(err)
+		if first.Name != u.Name || first.Partner != p.Name {
+			w.t.Errorf("asked for %q of %q", first.Name, first.Partner)
+		}
+		d.User = u.ID
+		again, err := w.reg.Access.RequestDelegation(dev, d)
+		w.must(err)
+		if again.ID != first.ID || !again.Replayed {
+			w.t.Errorf("spelt out: %+v", again)
+		}
+		d.User = ""
+		wants(w.t, "a colleague's with the same key", second(w.reg.Access.RequestDelegation(other, d)), partner.ErrIdempotencyMismatch)
+		wants(w.t, "an admin's with the same key", second(w.reg.Access.RequestDelegation(me, d)), partner.ErrIdempotencyMismatch)
+	})
+}
+
+// TestBEY10_TheCustomerIsNotFlooded: a request that is over is not told of, and one user asks five times an hour.
+func TestBEY10_TheCustomerIsNotFlooded(t *testing.T) {
+	mailing(t, func(w *world, box *postbox) {
+		_, me := w.partner("acme")
+		a := w.his(me, "one")
+		for i := range 6 {
+			d, err := w.reg.Access.RequestDelegation(me, w.leave(a.ID, dayLong))
+			if i == 5 {
+				wants(w.t, "the sixth", err, partner.ErrUnavailable)
+				continue
+			}
+			w.must(err)
+			w.must(w.reg.Access.Revoke(me, d.ID))
+		}
+		w.post()
+		if len(box.sent) != 0 {
+			w.t.Errorf("sent %v", box.sent)
+		}
+		w.clock.Advance(time.Hour)
+		w.must(second(w.reg.Access.RequestDelegation(me, w.leave(a.ID, dayLong))))
+		w.post()
+		if text := string(box.last(w.t, "delegation_requested", "one@customer.example").Text); !strings.Contains(text, "as engineer, billing clerk until") {
+			w.t.Errorf("it says %q", text)
 		}
 	})
 }

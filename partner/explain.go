@@ -17,7 +17,7 @@ type Reason struct{ Code, Text string }
 
 // Explain answers whether the caller may do action on target, and why. It comes from the function that the calls themselves ask, so an
 // allowed call is refused only for what is not about access: its input (which fields it edits, a parent's state), where the session
-// works, a balance, a project that is closing, a lost race. action is one of:
+// works, a balance, a project that is closing, a delegation that is not there, a lost race. action is one of:
 //
 //	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact partner.set_logo partner.set_form
 //	partner.archive partner.restore partner.tombstone partner.export

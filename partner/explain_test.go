@@ -212,7 +212,7 @@ var askedActions = map[string]asked{
 		return r.reg.Access.Decide(ctx, x.delegationTo(context.Background(), target), true)
 	}},
 	"delegation.revoke": {"account", func(x *explaining, r rooms, ctx context.Context, target string) error {
-		return r.reg.Access.Revoke(ctx, x.delegationTo(ctx, target))
+		return r.reg.Access.Revoke(ctx, x.delegationTo(context.Background(), target)) // nobody's own
 	}},
 	"access.password": {"none", func(x *explaining, _ rooms, ctx context.Context, _ string) error {
 		return x.reg.Access.ChangePassword(ctx, password, "short")

@@ -190,6 +190,7 @@ func (w *world) textParameters(p partner.Partner, me context.Context, a partner.
 			return errOf(w.reg.Access.RequestDelegation(me, d))
 		}},
 		{"RequestDelegation.role", false, func(s string) error {
+			w.clock.Advance(15 * time.Minute) // a user asks five times an hour
 			d := w.leave(w.hisOnce(w.login("acme")).ID, dayLong)
 			d.Roles = []string{s}
 			got, err := w.reg.Access.RequestDelegation(w.login("acme"), d)

@@ -31,6 +31,7 @@ const (
 	wordProject = "project" // its name
 	wordUntil   = "until"   // when the token or the access runs out, RFC 3339 in UTC
 	wordState   = "state"   // what was decided
+	wordRoles   = "roles"   // asked for
 )
 
 // deliver puts a letter about event on its way, in the transaction of the event. The token in it is the one that was made with it, however often
@@ -113,8 +114,8 @@ one.
 `},
 	templateCloseNotice: {"Project {project} is closing", `Your project {project} is closing. Its access is blocked; its data will be deleted once {partner} confirms that.
 `},
-	templateDelegationRequested: {"Access to project {project}", `{name} of {partner} asks to be let into your project {project} until {until}. Nobody is before you
-have approved it.
+	templateDelegationRequested: {"Access to project {project}", `{name} of {partner} asks to be let into your project {project} as {roles} until {until}. Nobody is
+before you have approved it.
 `},
 	templateDelegationDecided: {"Access to project {project}", `Hello {name},
 

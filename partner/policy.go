@@ -27,6 +27,7 @@ type rule struct {
 	whole  bool    // of members, only for one who is not limited to some accounts
 	person bool    // of sessions, only for one of who acts in it: no delegated one
 	nests  bool    // begins a delegated session
+	enters bool    // is about guests: not while the users of the project are blocked
 	works  bool    // only under an organisation that is neither pending nor archived: new work, and what an archived one's must not come to
 	joins  bool    // new people: nor blocked
 	renews bool    // what was begun may go on: the vendor may while it is pending
@@ -109,11 +110,11 @@ var rules = map[string]rule{
 	"access.session":      {anybody: true},
 	"access.switch":       {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable},
 	"access.password":     {anybody: true, person: true},
-	"access.act_for":      {admin: true, member: anyRight, on: onAccount, needs: true, nests: true, works: true, states: enterable},
-	"delegation.request":  {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable},
+	"access.act_for":      {admin: true, member: anyRight, on: onAccount, needs: true, nests: true, enters: true, works: true, states: enterable},
+	"delegation.request":  {admin: true, member: anyRight, on: onAccount, needs: true, enters: true, works: true, states: enterable},
 	"delegation.list":     {vendor: true, staff: support, admin: true, member: anyRight, project: true, customer: true, on: onAccount},
 	"delegation.decide":   {customer: true, on: onAccount, needs: true},
-	"delegation.revoke":   {vendor: true, staff: support, admin: true, member: anyRight, customer: true, on: onAccount, needs: true},
+	"delegation.revoke":   {vendor: true, staff: support, admin: true, customer: true, on: onAccount, needs: true}, // his own is each user's to give back
 	"activity.read":       {vendor: true, staff: support, admin: true, project: true, on: onHolder},
 	"activity.deliveries": {vendor: true},
 	"activity.retry":      {vendor: true},
@@ -211,6 +212,8 @@ func (f *facts) visible(r *rule) step {
 
 func (f *facts) sees(r *rule) bool {
 	switch {
+	case f.isGuest() && r.nests:
+		return true // whatever it is, it will be refused
 	case f.active && f.Active.ID == "":
 		return true // the session has not switched: the call itself says so
 	case f.target == "" && !f.active:
@@ -343,7 +346,7 @@ func (f *facts) partnerState(action string, r *rule) step {
 		return no(ErrPending, "partner", "the partner has not accepted its invitation yet")
 	case ended:
 		return no(&BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived")
-	case r.nests && len(inherited(p.UsersBlocks, p.UsersInherited)) > 0: // those of the project are blocked, who else
+	case r.enters && len(inherited(p.UsersBlocks, p.UsersInherited)) > 0: // those of the project are blocked, who else
 		return no(&BlockedError{Reasons: inherited(p.UsersBlocks, p.UsersInherited)}, "partner", "the partner's users are blocked")
 	case r.joins && len(inherited(p.OwnBlocks, p.OwnInherited)) > 0:
 		return no(&BlockedError{Reasons: inherited(p.OwnBlocks, p.OwnInherited)}, "partner", "the partner is blocked")

@@ -141,6 +141,7 @@ type sessionRow struct {
 	SeenAt        store.Micros
 	EndsAt        store.Micros
 	DelegationID  *string
+	OpenerID      *string // the session that a delegated one was opened in
 	GrantedUntil  store.Micros
 	Roles         string
 }

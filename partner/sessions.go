@@ -36,9 +36,8 @@ func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) 
 			q = q.Where("id = ?", s.Session.ID)
 		case principal == "":
 			q = q.Where("identity_id = ?", s.Identity.ID)
-		case s.Account.ID != "":
-			q = q.Where(`(identity_id = (SELECT identity_id FROM prm_accounts WHERE id = ?) OR id IN (SELECT id FROM prm_sessions
-				WHERE active_id = ? AND delegation_id IS NOT NULL))`, s.Account.ID, s.Account.ID)
+		case s.Account.ID != "" || principal == s.Own.ID:
+			q = q.Where("(identity_id = (SELECT identity_id FROM prm_accounts WHERE id = ?) OR active_id = ? AND delegation_id IS NOT NULL)", principal, principal)
 		default:
 			q = q.Where("identity_id = (SELECT identity_id FROM prm_users WHERE id = ?) AND user_id = ?", principal, principal)
 		}
@@ -93,7 +92,7 @@ func (d *Access) EndSession(ctx context.Context, session string) (err error) {
 	for _, principal := range principals {
 		var ask Ask
 		if ask, err = d.aboutSessions(ctx, principal); err != nil {
-			continue
+			return err
 		}
 		ask.Changes = true
 		err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {

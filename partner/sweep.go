@@ -123,15 +123,15 @@ func (r *Registry) endDelegations(ctx context.Context) (more bool, err error) {
 			WHERE state IN ('requested', 'approved') AND due_at <= ? ORDER BY due_at LIMIT ?`+tx.Lock("NO KEY UPDATE SKIP LOCKED")+`) RETURNING id, partner_id, account_id, state`,
 			tx.Now(), sweepSize)
 		more = len(due) == sweepSize
-		return cmp.Or(err, noteOver(tx, due))
+		return cmp.Or(err, noteOver(tx, ledger.System, due))
 	})
 	return more, err
 }
 
-// noteOver writes the audit rows of delegations that have come to their end by themselves.
-func noteOver(tx *store.Tx, list []delegationRow) error {
+// noteOver writes the audit rows of delegations that have come to their end, for whoever has brought that about.
+func noteOver(tx *store.Tx, who string, list []delegationRow) error {
 	for _, d := range list {
-		err := tx.Insert(&eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: "delegation." + d.State, Actor: ledger.System, Subject: ledger.System,
+		err := tx.Insert(&eventRow{ID: tx.NewID("evt"), At: tx.Now(), Kind: "delegation." + d.State, Actor: who, Subject: who,
 			PartnerID: d.PartnerID, AccountID: &d.AccountID, Target: d.ID, Changed: "state"})
 		if err != nil {
 			return err

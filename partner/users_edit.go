@@ -216,7 +216,7 @@ func (d *Users) Remove(ctx context.Context, id UserID) (err error) {
 		if err := forgetShown(tx, id); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(decided, "UPDATE prm_delegations SET state = 'revoked', due_at = ? WHERE user_id = ? AND state IN ('requested', 'approved')", tx.Now(), id); err != nil {
+		if err := s.endLeaves(tx, id, ""); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(decided, "DELETE FROM prm_outside_logins WHERE identity_id = (SELECT identity_id FROM prm_users WHERE id = ?)", id); err != nil {

@@ -112,7 +112,7 @@ var tables = []Table{
 		Partner: "partner_id",
 		Account: "account_id",
 		Columns: []string{"id", "identity_id", "user_id", "active_id", "identity_epoch", "partner_epoch", "account_epoch",
-			"created_at", "seen_at", "ends_at", "delegation_id", "granted_until", "roles"},
+			"created_at", "seen_at", "ends_at", "delegation_id", "opener_id", "granted_until", "roles"},
 		Secret: []string{"token_hash"},
 		Keeps:  "nothing: it goes with its identity",
 	},

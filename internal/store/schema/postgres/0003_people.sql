@@ -201,9 +201,11 @@ CREATE INDEX prm_delegations_by_user ON prm_delegations (user_id, created_at, id
 CREATE INDEX prm_delegations_by_age ON prm_delegations (created_at, id);
 CREATE INDEX prm_delegations_due ON prm_delegations (due_at) WHERE state IN ('requested', 'approved');
 
--- A delegated session works in active_id and nowhere else; account_epoch is then the account's and its partner's users' together.
+-- A delegated session works in active_id and nowhere else, and goes with the one that it was opened in; account_epoch is then the account's and its partner's users' together.
 ALTER TABLE prm_sessions ADD COLUMN delegation_id TEXT COLLATE "C" REFERENCES prm_delegations (id);
+ALTER TABLE prm_sessions ADD COLUMN opener_id TEXT COLLATE "C" REFERENCES prm_sessions (id) ON DELETE CASCADE;
 ALTER TABLE prm_sessions ADD COLUMN granted_until BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE prm_sessions ADD COLUMN roles TEXT NOT NULL DEFAULT '';
 CREATE INDEX prm_sessions_delegated ON prm_sessions (active_id) WHERE delegation_id IS NOT NULL;
+CREATE INDEX prm_sessions_by_opener ON prm_sessions (opener_id) WHERE opener_id IS NOT NULL;
 CREATE INDEX prm_sessions_by_delegation ON prm_sessions (delegation_id) WHERE delegation_id IS NOT NULL;
