@@ -311,7 +311,7 @@ func TestBEY10_OnlyTheCustomerDecides(t *testing.T) {
 			"reads the balance": second(w.seats.Balance(customers(), a.ID, "seat")), "lists partners": second(w.reg.Partners.List(customers(), partner.PartnerFilter{}, partner.PageRequest{})),
 			"lists sessions": second(w.reg.Access.Sessions(customers(), "", partner.PageRequest{})), "logs out": w.reg.Access.Logout(customers()),
 			"works somewhere": second(w.reg.Access.Active(customers())), "asks for himself": second(w.reg.Access.RequestDelegation(customers(), w.leave(a.ID, dayLong))),
-			"reads activity": second(w.reg.Activity.List(customers(), partner.EventFilter{}, partner.PageRequest{})),
+			"reads activity":     second(w.reg.Activity.List(customers(), partner.EventFilter{}, partner.PageRequest{})),
 			"changes a password": w.reg.Access.ChangePassword(customers(), password, password),
 		} {
 			wants(w.t, "the customer "+what, err, partner.ErrForbidden)
