@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
@@ -35,7 +36,7 @@ func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Sess
 		if o, err = readOffer(tx, token, ""); err != nil {
 			return err
 		}
-		name := orElse(a.Name, o.Name)
+		name := cmp.Or(a.Name, o.Name)
 		rules, err = d.reg.passwordRules(tx, ID(o.PartnerID), name, o.Login, o.Email)
 		return err
 	})
@@ -162,7 +163,7 @@ func (s *Standing) join(tx *store.Tx, o *offer, j joining) error {
 	if err := s.prove(tx, o, j.hash); err != nil {
 		return err
 	}
-	_, err := tx.Exec(decided, "UPDATE prm_users SET invited = FALSE, name = ?, version = version + 1 WHERE id = ?", orElse(j.name, o.Name), o.UserID)
+	_, err := tx.Exec(decided, "UPDATE prm_users SET invited = FALSE, name = ?, version = version + 1 WHERE id = ?", cmp.Or(j.name, o.Name), o.UserID)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"context"
 	"maps"
 
@@ -94,7 +95,7 @@ func (s *Standing) announceClosing(tx *store.Tx, id AccountID, contact contact) 
 		return err
 	}
 	about := map[string]string{wordProject: row.Name, wordPartner: contact.Partner}
-	confirm := letter{template: templateCloseConfirmation, To: contact.Email, Locale: orElse(contact.Locale, contact.PartnerLocale), Data: about}
+	confirm := letter{template: templateCloseConfirmation, To: contact.Email, Locale: cmp.Or(contact.Locale, contact.PartnerLocale), Data: about}
 	if err := s.deliver(tx, event, confirm); err != nil {
 		return err
 	}

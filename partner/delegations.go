@@ -244,7 +244,7 @@ func (d *Access) Decide(ctx context.Context, delegation string, approve bool) (e
 		if err := tx.Query(decided, &project, "SELECT name FROM prm_accounts WHERE id = ?", row.AccountID); err != nil {
 			return err
 		}
-		return s.deliver(tx, e, letter{template: templateDelegationDecided, To: to.email, Locale: orElse(to.locale, to.partnerLocale),
+		return s.deliver(tx, e, letter{template: templateDelegationDecided, To: to.email, Locale: cmp.Or(to.locale, to.partnerLocale),
 			Data: map[string]string{wordName: to.name, wordProject: project[0], wordState: state}})
 	})
 }
@@ -325,7 +325,7 @@ func (d *Access) Delegations(ctx context.Context, account AccountID, p PageReque
 // aboutDelegation is the call about one: it is decided on by its project, which never changes; one that is not there is of none. own tells that it is
 // the caller's.
 func (d *Access) aboutDelegation(ctx context.Context, action, delegation string) (ask Ask, own bool, err error) {
-	ask = Ask{Action: action, Target: orElse(delegation, "dlg_none")}
+	ask = Ask{Action: action, Target: cmp.Or(delegation, "dlg_none")}
 	a, err := actorOf(ctx)
 	if err != nil || !store.Plain(delegation) {
 		return ask, false, err

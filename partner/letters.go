@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/url"
 	"regexp"
@@ -37,7 +38,7 @@ const (
 // deliver puts a letter about event on its way, in the transaction of the event. The token in it is the one that was made with it, however often
 // it is sent.
 func (s *Standing) deliver(tx *store.Tx, e eventRow, l letter) error {
-	d := outbox.Delivery{ID: orElse(l.id, tx.NewID("dlv")), ExpiresAt: l.expires, EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: l.template, Region: s.Account.Region}
+	d := outbox.Delivery{ID: cmp.Or(l.id, tx.NewID("dlv")), ExpiresAt: l.expires, EventID: e.ID, PartnerID: e.PartnerID, AccountID: e.AccountID, Template: l.template, Region: s.Account.Region}
 	text, err := json.Marshal(l)
 	if err != nil { // it holds nothing but text
 		return err

@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -36,7 +37,7 @@ func (s Session) Token() Secret {
 
 // sessionOf is the public form of what readFacts found behind a token.
 func (f *facts) session(token string) Session {
-	s := Session{ID: f.Session.ID, Principal: f.subject(), Actor: f.name(), Roles: rolesOf(f.Session.Roles), Partner: ID(orElse(f.guest.partner.ID, f.Partner.ID)),
+	s := Session{ID: f.Session.ID, Principal: f.subject(), Actor: f.name(), Roles: rolesOf(f.Session.Roles), Partner: ID(cmp.Or(f.guest.partner.ID, f.Partner.ID)),
 		Expires: f.Session.EndsAt.Time(), token: &token}
 	if f.isProject() {
 		s.Account, s.Region = AccountID(f.Own.ID), f.Own.Region

@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
@@ -82,7 +83,7 @@ func (d *Users) RevealPassword(ctx context.Context, id UserID) (password Secret,
 		if err != nil || to.email == "" {
 			return err
 		}
-		return s.deliver(tx, e, letter{template: templateRevealed, To: to.email, Locale: orElse(to.locale, to.partnerLocale),
+		return s.deliver(tx, e, letter{template: templateRevealed, To: to.email, Locale: cmp.Or(to.locale, to.partnerLocale),
 			Data: map[string]string{wordName: to.name, wordPartner: to.organisation}})
 	})
 	if err != nil {

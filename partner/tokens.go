@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -111,7 +112,7 @@ func (s *Standing) issue(tx *store.Tx, purpose, template string, id UserID, e ev
 	if returned {
 		return Secret(token), nil
 	}
-	return "", s.deliver(tx, e, letter{id: *row.Delivery, expires: row.ExpiresAt, template: template, To: to.email, Locale: orElse(to.locale, to.partnerLocale), Token: token,
+	return "", s.deliver(tx, e, letter{id: *row.Delivery, expires: row.ExpiresAt, template: template, To: to.email, Locale: cmp.Or(to.locale, to.partnerLocale), Token: token,
 		Data: map[string]string{wordName: to.name, wordPartner: to.organisation, wordUntil: until(row.ExpiresAt)}})
 }
 
@@ -135,13 +136,6 @@ var errTooManyLetters = fail.New(fail.Unavailable, "too many letters to this per
 // errUndeliverable is the fault of a person to whom no mail can be sent.
 func errUndeliverable() *ValidationError {
 	return &ValidationError{Fields: []FieldError{{Path: "contact.email", Code: "required", Message: "has no e-mail address to send a token to"}}}
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // voidTokens ends a user's open tokens of a purpose; "" is all of them. The letters that bring them and wait are not sent.
