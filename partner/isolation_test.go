@@ -19,7 +19,7 @@ import (
 // TestIsolation plays two partners' worlds on one database against a model that knows whose everything is: whatever a caller tries on
 // ids of his own, of the other and of nobody, no foreign row is seen, counted or changed. PARTNERKIT_ISOLATION_STEPS sets another length.
 func TestIsolation(t *testing.T) {
-	steps := 4_000 // each is several calls; the build server plays 20,000
+	steps := 4_000 // each is several calls; the build server plays 14,000
 	if n, err := strconv.Atoi(os.Getenv("PARTNERKIT_ISOLATION_STEPS")); err == nil {
 		steps = n
 	}
