@@ -22,29 +22,23 @@ func (f *facts) alive() step {
 	if err := f.barred(); err != nil {
 		return no(err, "blocked", err.Error())
 	}
-	if f.Session.IdentityEpoch != f.Identity.Epoch || f.Session.PartnerEpoch != f.partnerEpoch() || f.Session.AccountEpoch != f.accountEpoch() {
+	partner, account := f.epochs()
+	if f.Session.IdentityEpoch != f.Identity.Epoch || f.Session.PartnerEpoch != partner || f.Session.AccountEpoch != account {
 		return no(errNoSession, "session", "a block, a close or a new password has ended the session")
 	}
 	return ok("session", "the session is live")
 }
 
-// partnerEpoch and accountEpoch are those that a session must have been born in. A guest's are of two organisations: where he comes from, and
-// where he is, which goes into the account's. Epochs only rise, so their sum does not stay if one of them does not.
-func (f *facts) partnerEpoch() int64 {
+// epochs are those that a session must have been born in. A guest's are of two organisations: where he comes from, and where he is, which goes
+// into the account's. Epochs only rise, so their sum does not stay if one of them does not.
+func (f *facts) epochs() (partner, account int64) {
 	switch {
 	case f.isGuest():
-		return f.guest.partner.OwnEpoch
+		return f.guest.partner.OwnEpoch, f.Own.Epoch + f.Partner.UsersEpoch
 	case f.isProject():
-		return f.Partner.UsersEpoch
+		return f.Partner.UsersEpoch, f.Own.Epoch
 	}
-	return f.Partner.OwnEpoch
-}
-
-func (f *facts) accountEpoch() int64 {
-	if f.isGuest() {
-		return f.Own.Epoch + f.Partner.UsersEpoch
-	}
-	return f.Own.Epoch
+	return f.Partner.OwnEpoch, 0
 }
 
 // barred computes why the principal may not enter now; nil if it may. It is the same at log-in and at each call. A guest is barred where he
