@@ -10,13 +10,13 @@ import (
 // Activity is the desk of what happened: one immutable row per write, and its deliveries.
 type Activity struct{ reg *Registry }
 
-// Event is one audit row. It holds ids and names of fields, never a value, and of people only what the host called itself in AsVendor.
+// Event is one audit row. It holds ids and names of fields, never a value, and of people only what the host called itself in AsVendor, and them in AsCustomer.
 type Event struct {
 	ID      string
 	At      time.Time
 	Kind    string    // noun.pastverb: "partner.created", "license.assigned", …
-	Actor   string    // who acted: usr_…, acc_… (a project's log-in) or host:name
-	Subject string    // on whose behalf
+	Actor   string    // who acted: usr_…, acc_… (a project's log-in), host:name, customer:id/who, or system
+	Subject string    // on whose behalf: the actor's own, but in a delegated session the project's
 	Partner ID        // whose activity it is
 	Account AccountID // if it is about one
 	Target  string    // what it was done to

@@ -13,12 +13,14 @@ import (
 )
 
 // Delegation is leave for a partner's user to be in a project, in roles of the host's and for a time, given by the end customer whose project it is.
-// A user who has switched into a project moves its licences; one with a delegation does the host's work in it ([Access.ActFor]).
+// A user who has switched into a project moves its licences; one with a delegation does the host's work in it ([Access.ActFor]). RequestDelegation needs
+// Account, Roles and Period.Until, and reads User and Key besides.
 type Delegation struct {
 	ID       string    // dlg_…
 	User     UserID    // Defaults to the caller; another one of his organisation for its admins
 	Name     string    // the user's
 	Partner  string    // the name of his organisation
+	Project  string    // the project's name
 	Account  AccountID // of the caller's organisation, or of one that it manages
 	Customer string    // who decides; the project's, as [NewProject].Customer
 	Roles    []string  // the host's words, 1 to 10 of at most 50 characters
@@ -27,8 +29,8 @@ type Delegation struct {
 	Created  time.Time
 	Decided  time.Time // zero: not yet
 
-	// Key makes RequestDelegation idempotent: the same key and content returns the first result. Without one, a key is made; what RequestDelegation
-	// returns carries it.
+	// Key makes RequestDelegation idempotent: the same key and content, an end that was computed once among it, returns the first result. Without
+	// one, a key is made; what RequestDelegation returns carries it.
 	Key string
 	// Replayed tells that RequestDelegation saw the key before: this is what it asked for then, as it stands now.
 	Replayed bool
@@ -54,10 +56,11 @@ var (
 	errNotBegun    = fail.New(fail.Forbidden, "the access that was granted has not begun")
 )
 
-// RequestDelegation asks the customer of a project to let a user of the caller's organisation into it; the project's own address is told. It lapses
-// when it has not been decided on in 90 days, or by its period's end. For partner users who see the project: members for themselves, admins for each of
-// theirs who sees it. *[ValidationError] with every failing field, [ErrExists] while another request of this user for this project is open,
-// [ErrRefused] for a project without a Customer, *[BlockedError] for one that nobody may enter.
+// RequestDelegation asks the customer of a project to let a user of the caller's organisation into it; the project's own address is told, unless that
+// is over before the letter is on its way. It lapses when it has not been decided on in 90 days, or by its period's end. For partner users who see
+// the project: members for themselves, whatever their rights, admins for each of theirs who sees it. *[ValidationError] with every failing field, [ErrExists] while another request of this user for this project is open,
+// [ErrRefused] for a project without a Customer, *[BlockedError] for one that nobody may enter, [ErrUnavailable] for the sixth request for one user and
+// project within an hour.
 func (d *Access) RequestDelegation(ctx context.Context, r Delegation) (made Delegation, err error) {
 	defer wrap(&err, "request delegation")
 	var faults checks
@@ -166,7 +169,7 @@ func (s *Standing) requestDelegation(tx *store.Tx, id string, r Delegation) erro
 		return err
 	}
 	return s.deliver(tx, e, letter{id: letterAbout(id), template: templateDelegationRequested, expires: row.DueAt, To: a.Project.Email, Locale: a.Project.Locale, Data: map[string]string{
-		wordProject: a.Name, wordName: user.name, wordPartner: user.organisation, wordUntil: until(end), wordRoles: strings.Join(r.Roles, ", ")}})
+		wordProject: a.Name, wordName: user.name, wordPartner: user.organisation, wordUntil: until(end), wordRoles: strings.Join(r.Roles, ", "), wordDelegation: id}})
 }
 
 // mayDelegateTo tells whether the caller may ask for a user, and that one has to do with the project: what a user does not see, nobody lets him into.
@@ -236,20 +239,26 @@ func (d *Access) Decide(ctx context.Context, delegation string, approve bool) (e
 		if err != nil {
 			return err
 		}
-		to, err := s.addressee(tx, UserID(row.UserID))
-		if err != nil || to.email == "" {
-			return err
-		}
-		var project []string
-		if err := tx.Query(decided, &project, "SELECT name FROM prm_accounts WHERE id = ?", row.AccountID); err != nil {
-			return err
-		}
-		return s.deliver(tx, e, letter{template: templateDelegationDecided, To: to.email, Locale: cmp.Or(to.locale, to.partnerLocale),
-			Data: map[string]string{wordName: to.name, wordProject: project[0], wordState: state}})
+		return s.tellUser(tx, e, row, state)
 	})
 }
 
-// Revoke ends a delegation, or takes a request back, with the sessions that rest on it: from when it returns, their calls are refused. For the
+// tellUser tells the user what his request or his leave has come to.
+func (s *Standing) tellUser(tx *store.Tx, e eventRow, d delegationRow, state string) error {
+	to, err := s.addressee(tx, UserID(d.UserID))
+	if err != nil || to.email == "" {
+		return err
+	}
+	var project []string
+	if err := tx.Query(decided, &project, "SELECT name FROM prm_accounts WHERE id = ?", d.AccountID); err != nil {
+		return err
+	}
+	return s.deliver(tx, e, letter{template: templateDelegationDecided, To: to.email, Locale: cmp.Or(to.locale, to.partnerLocale),
+		Data: map[string]string{wordName: to.name, wordProject: project[0], wordState: state, wordDelegation: d.ID}})
+}
+
+// Revoke ends a delegation, or takes a request back, with the sessions that rest on it: from when it returns, their calls answer [ErrGrantExpired]. The
+// user is told of what he has not given back himself. For the
 // customer, the user whose it is, admins who see the project, the vendor and its support. [ErrBadTransition] for one that has ended. Not inside a host
 // transaction above READ COMMITTED.
 func (d *Access) Revoke(ctx context.Context, delegation string) (err error) {
@@ -286,14 +295,19 @@ func (d *Access) Revoke(ctx context.Context, delegation string) (err error) {
 		if n != 1 {
 			return ErrBadTransition
 		}
-		if _, err := tx.Exec(decided, "DELETE FROM prm_sessions WHERE delegation_id = ?", delegation); err != nil {
+		// Over since ever, for the clocks of processes differ; the row stays to say so for a while.
+		if _, err := tx.Exec(decided, "UPDATE prm_sessions SET granted_until = 1, ends_at = ? WHERE delegation_id = ?", tx.Now(), delegation); err != nil {
 			return err
 		}
 		if err := takeBack(tx, delegation); err != nil {
 			return err
 		}
 		s.Account.ID, s.Holder.ID = row.AccountID, row.PartnerID // whose activity it is
-		return s.Record(tx, "delegation.revoked", delegation, "state")
+		e, err := s.record(tx, "delegation.revoked", delegation, []string{"state"})
+		if err != nil || own {
+			return err
+		}
+		return s.tellUser(tx, e, row, stateRevoked)
 	})
 }
 

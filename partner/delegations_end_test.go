@@ -34,11 +34,11 @@ func TestBEY10_WhatEndsADelegatedSession(t *testing.T) {
 			want      error
 			back      bool // it goes on once that is mended
 		}{
-			{"the customer revokes it", func() error { return w.reg.Access.Revoke(customers(), d.ID) }, nil, partner.ErrForbidden, false},
-			{"an admin revokes it", func() error { return w.reg.Access.Revoke(me, d.ID) }, nil, partner.ErrForbidden, false},
-			{"an admin above revokes it", func() error { return w.reg.Access.Revoke(boss, d.ID) }, nil, partner.ErrForbidden, false},
-			{"he gives it back", func() error { return w.reg.Access.Revoke(w.login("dev"), d.ID) }, nil, partner.ErrForbidden, false},
-			{"the vendor's support revokes it", func() error { return w.reg.Access.Revoke(staff, d.ID) }, nil, partner.ErrForbidden, false},
+			{"the customer revokes it", func() error { return w.reg.Access.Revoke(customers(), d.ID) }, nil, partner.ErrGrantExpired, false},
+			{"an admin revokes it", func() error { return w.reg.Access.Revoke(me, d.ID) }, nil, partner.ErrGrantExpired, false},
+			{"an admin above revokes it", func() error { return w.reg.Access.Revoke(boss, d.ID) }, nil, partner.ErrGrantExpired, false},
+			{"he gives it back", func() error { return w.reg.Access.Revoke(w.login("dev"), d.ID) }, nil, partner.ErrGrantExpired, false},
+			{"the vendor's support revokes it", func() error { return w.reg.Access.Revoke(staff, d.ID) }, nil, partner.ErrGrantExpired, false},
 			{"he is disabled", func() error { return w.reg.Users.Disable(me, u.ID) }, func() error { return w.reg.Users.Enable(me, u.ID) }, partner.ErrForbidden, false},
 			{"he is logged out everywhere", func() error { return w.reg.Access.LogoutAll(me, u.ID) }, nil, partner.ErrForbidden, false},
 			{"it logs out", func() error { return w.reg.Access.Logout(in) }, nil, partner.ErrForbidden, false},

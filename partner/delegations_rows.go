@@ -1,6 +1,7 @@
 package partner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,24 +55,33 @@ func (r delegationRow) public(now store.Micros) Delegation {
 	return d
 }
 
-// named adds to rows, which were read in scope, whom they are about: who decides on them knows the id alone.
+// named adds to rows, which were read in scope, the names of whom and what they are about: who decides on them knows the ids alone.
 func named(tx *store.Tx, rows []delegationRow) ([]Delegation, error) {
-	ids := make([]string, len(rows))
 	list := make([]Delegation, len(rows))
+	if len(rows) == 0 {
+		return list, nil
+	}
+	var users, accounts []string
+	for _, r := range rows {
+		users, accounts = append(users, r.UserID), append(accounts, r.AccountID)
+	}
+	var people, projects []struct{ ID, Name, Partner string }
+	err := cmp.Or(
+		tx.Query(decided, &people, "SELECT u.id, u.name, p.name AS partner FROM prm_users u JOIN prm_partners p ON p.id = u.partner_id WHERE u.id IN ?", users),
+		tx.Query(decided, &projects, "SELECT id, name FROM prm_accounts WHERE id IN ?", accounts))
+	if err != nil {
+		return nil, err
+	}
 	for i, r := range rows {
-		ids[i], list[i] = r.UserID, r.public(tx.Now())
-	}
-	var people []struct{ ID, Name, Partner string }
-	if len(rows) > 0 {
-		err := tx.Query(decided, &people, "SELECT u.id, u.name, p.name AS partner FROM prm_users u JOIN prm_partners p ON p.id = u.partner_id WHERE u.id IN ?", ids)
-		if err != nil {
-			return nil, err
-		}
-	}
-	for i := range list {
+		list[i] = r.public(tx.Now())
 		for _, who := range people {
-			if who.ID == rows[i].UserID {
+			if who.ID == r.UserID {
 				list[i].Name, list[i].Partner = who.Name, who.Partner
+			}
+		}
+		for _, what := range projects {
+			if what.ID == r.AccountID {
+				list[i].Project = what.Name
 			}
 		}
 	}

@@ -450,8 +450,8 @@ func TestBEY10_AKeyIsForOneUsersRequest(t *testing.T) {
 		d.Key = "monday"
 		first, err := w.reg.Access.RequestDelegation(dev, d)
 		w.must(err)
-		if first.Name != u.Name || first.Partner != p.Name {
-			w.t.Errorf("asked for %q of %q", first.Name, first.Partner)
+		if first.Name != u.Name || first.Partner != p.Name || first.Project != a.Name {
+			w.t.Errorf("asked for %q of %q in %q", first.Name, first.Partner, first.Project)
 		}
 		d.User = u.ID
 		again, err := w.reg.Access.RequestDelegation(dev, d)
@@ -486,8 +486,17 @@ func TestBEY10_TheCustomerIsNotFlooded(t *testing.T) {
 		w.clock.Advance(time.Hour)
 		w.must(second(w.reg.Access.RequestDelegation(me, w.leave(a.ID, dayLong))))
 		w.post()
-		if text := string(box.last(w.t, "delegation_requested", "one@customer.example").Text); !strings.Contains(text, "as engineer, billing clerk until") {
+		asked := box.last(w.t, "delegation_requested", "one@customer.example")
+		if text := string(asked.Text); !strings.Contains(text, "as engineer, billing clerk until") {
 			w.t.Errorf("it says %q", text)
+		}
+		w.must(w.reg.Access.Decide(customers(), asked.Data["delegation"], true))
+		w.post()
+		w.must(w.reg.Access.Revoke(customers(), asked.Data["delegation"]))
+		w.post()
+		told := box.last(w.t, "delegation_decided", "acme@partner.example")
+		if told.Data["state"] != "revoked" || !strings.Contains(string(told.Text), "your access to the project Project one was revoked") {
+			w.t.Errorf("he is told %v %q", told.Data, string(told.Text))
 		}
 	})
 }

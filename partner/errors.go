@@ -45,7 +45,7 @@ var (
 	ErrNoKeyset            = fail.New(fail.Refused, "Options.Sealer is needed to show passwords")       // ErrRefused
 	ErrNoSealedPassword    = fail.New(fail.Refused, "no password is kept to be shown")                  // ErrRefused
 	ErrNestedDelegation    = fail.New(fail.Forbidden, "not inside a delegated session")                 // ErrForbidden
-	ErrGrantExpired        = fail.New(fail.Forbidden, "the access that was granted has run out")        // ErrForbidden
+	ErrGrantExpired        = fail.New(fail.Forbidden, "the access that was granted is over")            // ErrForbidden
 	ErrIdempotencyMismatch = fail.New(fail.Exists, "the key was used with other content")               // ErrExists
 
 	// ErrOutcomeUnknown says that the answer to a commit was lost: repeat the call with the same key. It matches ErrUnavailable.

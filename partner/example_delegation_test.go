@@ -43,7 +43,7 @@ func ExampleAccess_ActFor() {
 
 	check(reg.Access.Revoke(customer, asked.ID))
 	_, err = reg.Accounts.Get(inside, move.ID)
-	fmt.Println(errors.Is(err, partner.ErrForbidden))
+	fmt.Println(errors.Is(err, partner.ErrGrantExpired))
 	// Output:
 	// requested
 	// [engineer] true true

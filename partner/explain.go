@@ -12,7 +12,8 @@ type Decision struct {
 	Reasons []Reason // in the order they were looked at; the last one decided
 }
 
-// Reason is one step of a decision: a stable code, and text for people.
+// Reason is one step of a decision: a stable code ("actor", "session", "blocked", "target", "right", "capability", "partner", "state", "allowed"), and text
+// for people.
 type Reason struct{ Code, Text string }
 
 // Explain answers whether the caller may do action on target, and why. It comes from the function that the calls themselves ask, so an
@@ -29,7 +30,7 @@ type Reason struct{ Code, Text string }
 //	license.ask license.requests license.decide license.correct license.find license.read license.history license.mine license.verify
 //	license.step
 //
-// target is the id the action is done to, for users that of their organisation; empty where there is none (a new root partner, a list, the active project of a return). [ErrUnknownCode] for another action.
+// target is the id the action is done to, for users that of their organisation and for delegations that of their project; empty where there is none (a new root partner, a list, the active project of a return). [ErrUnknownCode] for another action.
 func (d *Access) Explain(ctx context.Context, action, target string) (dec Decision, err error) {
 	defer wrap(&err, "explain")
 	if _, known := rules[action]; !known {

@@ -9,11 +9,11 @@ import (
 // ActFor opens a session in which the caller does the host's work in a project that its customer has let him into: Session.Roles and [Active].Roles say
 // what as. It reads the project, its licences and their seats, and nothing else of the partner's. It ends with its own Logout, an hour later
 // (Options.Session.ActAs), with the session that it was opened in and all that ends the caller's others, with what shuts out the project's own log-in,
-// and with the delegation: when that has run out its calls answer [ErrGrantExpired], for a day. The audit shows the user as the actor and the project as
+// and with the delegation: when that has run out, or was revoked, its calls answer [ErrGrantExpired], for a day. The audit shows the user as the actor and the project as
 // the subject. The caller's own session goes on beside it.
 //
 // Only the user whose the delegation is: [ErrNotFound] for anybody else. [ErrGrantExpired] when it has run out, [ErrForbidden] while it is not approved
-// or has not begun, [ErrNestedDelegation] in a session like that, *[BlockedError]. Not inside a host transaction.
+// or not any more, or has not begun, [ErrNestedDelegation] in a session like that, *[BlockedError]. Not inside a host transaction.
 func (d *Access) ActFor(ctx context.Context, delegation string) (s Session, err error) {
 	defer wrap(&err, "act for a customer")
 	if store.Joined(d.reg.db) {

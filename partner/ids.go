@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -62,46 +63,58 @@ func (Secret) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
 // MarshalText implements encoding.TextMarshaler, which JSON, XML and slog use.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// bare prints a struct that holds a Secret, always by %v: for a verb that does not fit, fmt passes over the methods of what is inside.
+// bare prints a struct that holds a Secret, always by %v: for a verb that does not fit, fmt passes over the methods of what is inside. It prints what
+// is exported, field by field: one that is embedded would lend its own Format to the whole.
 func bare(s fmt.State, v any) {
-	format := "%v"
+	of := reflect.ValueOf(v)
+	format, begin, between, named := "%v", "{", " ", false
 	switch {
 	case s.Flag('#'):
-		format = "%#v"
+		format, begin, between, named = "%#v", of.Type().String()+"{", ", ", true
 	case s.Flag('+'):
-		format = "%+v"
+		format, named = "%+v", true
 	}
-	_, _ = fmt.Fprintf(s, format, v)
+	_, _ = io.WriteString(s, begin)
+	first := true
+	for i := range of.NumField() {
+		f := of.Type().Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		if !first {
+			_, _ = io.WriteString(s, between)
+		}
+		if first = false; named {
+			_, _ = io.WriteString(s, f.Name+":")
+		}
+		_, _ = fmt.Fprintf(s, format, of.Field(i).Interface())
+	}
+	_, _ = io.WriteString(s, "}")
 }
 
 // Format implements fmt.Formatter for every verb, so that none shows the Password.
 func (a Agreement) Format(s fmt.State, _ rune) {
-	type agreement Agreement
-	bare(s, agreement(a))
+	bare(s, a)
 }
 
 // Format implements fmt.Formatter for every verb.
 func (p Partner) Format(s fmt.State, _ rune) {
-	type partner Partner
-	bare(s, partner(p))
+	bare(s, p)
 }
 
 // Format implements fmt.Formatter for every verb, so that none shows the Password.
 func (p NewProject) Format(s fmt.State, _ rune) {
-	type project NewProject
-	bare(s, project(p))
+	bare(s, p)
 }
 
 // Format implements fmt.Formatter for every verb, so that none shows the Password.
 func (u NewUser) Format(s fmt.State, _ rune) {
-	type user NewUser
-	bare(s, user(u))
+	bare(s, u)
 }
 
 // Format implements fmt.Formatter for every verb.
 func (u User) Format(s fmt.State, _ rune) {
-	type user User
-	bare(s, user(u))
+	bare(s, u)
 }
 
 // Value implements driver.Valuer and refuses.

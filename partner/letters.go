@@ -33,6 +33,8 @@ const (
 	wordUntil   = "until"   // when the token or the access runs out, RFC 3339 in UTC
 	wordState   = "state"   // what was decided
 	wordRoles   = "roles"   // asked for
+
+	wordDelegation = "delegation" // its id
 )
 
 // deliver puts a letter about event on its way, in the transaction of the event. The token in it is the one that was made with it, however often
@@ -120,7 +122,7 @@ before you have approved it.
 `},
 	templateDelegationDecided: {"Access to project {project}", `Hello {name},
 
-your request to be let into the project {project} was {state}.
+your access to the project {project} was {state}.
 `},
 	templateProjectEmail: {"Another address for project {project}", `Mail about the project {project} goes to another address from now on.
 `},

@@ -32,8 +32,8 @@ type Message struct {
 	Text     Secret // in English, with the token
 	Token    Secret // for [Access.Accept]; empty if the message brings none
 
-	// Data is what Subject and Text were filled with: "partner", "name", "project" and "until", when the token runs out (RFC 3339, UTC); those
-	// that the template has.
+	// Data is what Subject and Text were filled with: "partner", "name", "project", "until", when the token or the access runs out (RFC 3339, UTC), and
+	// of delegations their id, "delegation", the "roles" asked for and the "state" it came to; those that the template has.
 	Data map[string]string
 }
 

@@ -13,7 +13,7 @@ type PageRequest struct {
 	Limit int
 }
 
-// Page is one page of a list, newest first; an empty Next ends it. The cursor is a position, not a right: scope is checked on each
+// Page is one page of a list, newest first, those of one instant in any order; an empty Next ends it. The cursor is a position, not a right: scope is checked on each
 // call, and a cursor of another list or filter is [ErrInvalid]. Rows that come or go while paging cause no gap and no repeat.
 type Page[T any] struct {
 	Items []T

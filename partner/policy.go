@@ -263,14 +263,13 @@ func (f *facts) right(r *rule) step {
 	case f.isVendor():
 		return f.vendorRight(r)
 	case f.isProject():
-		if !r.project {
-			return no(errNotAllowed, "right", "a project's log-in may not")
-		}
-		if f.isGuest() && !r.guest {
+		switch {
+		case f.isGuest() && !r.guest:
 			return no(errNotAllowed, "right", "a delegated session may not")
-		}
-		if f.isGuest() {
+		case f.isGuest():
 			return ok("right", "a delegated session may")
+		case !r.project:
+			return no(errNotAllowed, "right", "a project's log-in may not")
 		}
 		return ok("right", "the project's own log-in may")
 	case !r.admin && r.customer:

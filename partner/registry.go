@@ -68,7 +68,7 @@ type Registry struct {
 	Accounts *Accounts // projects: open, edit, suspend, close
 	Access   *Access   // log-in, sessions, switching, decisions
 	Activity *Activity // what happened, and its deliveries
-	Program  *Program  // certification
+	Program  *Program  // certification and tiers
 
 	db *store.DB
 	*shared

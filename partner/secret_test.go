@@ -337,3 +337,26 @@ func TestBEY13_AKeyRevealsNoPassword(t *testing.T) {
 		w.login("keyed") // the first password stands
 	})
 }
+
+// TestPIL28_WhatIsPrintedIsWhole: a Format that hides one field hides no other.
+func TestPIL28_WhatIsPrintedIsWhole(t *testing.T) {
+	p := partner.Partner{ID: "prt_1", State: "active", Agreement: partner.Agreement{Name: "Acme", Password: canary}}
+	u := partner.User{ID: "usr_1", Partner: "prt_1", NewUser: partner.NewUser{Name: "Dana", Password: canary}}
+	for format, want := range map[string][]string{
+		"%v": {"prt_1", "active", "Acme", "[redacted]"}, "%+v": {"ID:prt_1", "State:active", "Name:Acme", "Password:[redacted]"},
+		"%#v": {`partner.Partner{ID:"prt_1"`, `State:"active"`, `Name:"Acme"`, "Password:[redacted]"},
+	} {
+		text := fmt.Sprintf(format, p)
+		for _, part := range want {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s prints %s, without %s", format, text, part)
+			}
+		}
+		if sings([]byte(text)) || strings.Contains(text, "prepared") {
+			t.Errorf("%s prints %s", format, text)
+		}
+	}
+	if text := fmt.Sprintf("%+v", u); !strings.Contains(text, "ID:usr_1 Partner:prt_1") || !strings.Contains(text, "Name:Dana") || sings([]byte(text)) {
+		t.Errorf("a user prints as %s", text)
+	}
+}

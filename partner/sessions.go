@@ -7,8 +7,8 @@ import (
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
-// live is what a session must be to count as one: its idle and absolute limits are passed in.
-const live = `ends_at > ? AND seen_at > ? AND identity_epoch = (SELECT epoch FROM prm_identities WHERE id = prm_sessions.identity_id)
+// live is what a session must be to count as one: its idle and absolute limits are passed in. What one rests on that is granted until 1 was revoked.
+const live = `granted_until <> 1 AND ends_at > ? AND seen_at > ? AND identity_epoch = (SELECT epoch FROM prm_identities WHERE id = prm_sessions.identity_id)
 	AND partner_epoch = (SELECT CASE WHEN prm_sessions.account_id IS NULL THEN own_epoch ELSE users_epoch END FROM prm_partners WHERE id = prm_sessions.partner_id)
 	AND account_epoch = CASE WHEN delegation_id IS NULL THEN COALESCE((SELECT epoch FROM prm_accounts WHERE id = prm_sessions.account_id), 0)
 		ELSE (SELECT a.epoch + p.users_epoch FROM prm_accounts a JOIN prm_partners p ON p.id = a.partner_id WHERE a.id = prm_sessions.active_id) END`

@@ -8,11 +8,11 @@ import (
 )
 
 // Tier is what the vendor calls a partner for a time, "gold": a label with its reason, which nothing computes. Of two that hold at the same time the
-// one that was set later does.
+// one that was set later does. SetTier needs the Reason alone, and does not read By and Created.
 type Tier struct {
 	Label   string    // one line of at most 64 characters, compared as it is written; empty: none
 	Period  Period    // From defaults to now; a zero Until is open
-	Reason  string    // at most 500 characters; the partner's admins see it
+	Reason  string    // at most 500 characters, also for taking a label away; the partner's admins see it
 	By      string    // who set it, as the audit names it
 	Created time.Time // when it was set
 }

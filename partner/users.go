@@ -354,7 +354,7 @@ func (d *Users) Get(ctx context.Context, id UserID) (u User, err error) {
 
 // List pages through an organisation's users, newest first, those who have left it left out; "" is the caller's own.
 func (d *Users) List(ctx context.Context, org ID, p PageRequest) (page Page[User], err error) {
-	defer wrap(&err, "list users of %s", org)
+	defer wrap(&err, "list users of %s", cmp.Or(org, "the own organisation"))
 	at, err := p.at("users", org)
 	if err != nil {
 		return page, err
