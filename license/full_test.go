@@ -104,6 +104,7 @@ func (d *drill) fill(name string, full, free func()) {
 	full()
 	var mu sync.Mutex
 	var refused []deed
+	ended := map[string]bool{} // a caller may have tried to post and to void the same reservation, and one of them may have found space
 	callers := make([]*caller, 16)
 	for i := range callers {
 		callers[i] = &caller{place: i % drillPlaces, name: fmt.Sprint(name, ".", i)}
@@ -117,6 +118,7 @@ func (d *drill) fill(name string, full, free func()) {
 			case err == nil:
 				callers[i].learn(deed, id)
 				d.acked[deed.key] = true
+				ended[deed.reservation] = true
 			case errors.Is(err, partner.ErrUnavailable):
 				refused = append(refused, deed)
 			case !callers[i].fair(deed, err):
@@ -139,7 +141,6 @@ func (d *drill) fill(name string, full, free func()) {
 	d.sums(name)
 	d.sound(name)
 	free()
-	ended := map[string]bool{} // a caller may have tried to post and to void the same reservation
 	for _, deed := range refused {
 		first, err := d.repeat(deed)
 		if err != nil {
