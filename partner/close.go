@@ -17,7 +17,7 @@ type Closing struct {
 // PreviewClose tells what Close would do and writes nothing. Partner users.
 func (d *Accounts) PreviewClose(ctx context.Context, id AccountID) (c Closing, err error) {
 	defer wrap(&err, "preview close of %s", id)
-	err = d.reg.Read(ctx, Ask{Action: "project.close", Target: string(id)}, func(tx *store.Tx, s *Standing) error {
+	err = d.reg.Read(ctx, Ask{Action: "account.close", Target: string(id)}, func(tx *store.Tx, s *Standing) error {
 		list, err := ledger.Balances(tx, ledger.Licenses, string(id), "")
 		c = Closing{Licenses: map[string]int64{}}
 		for _, b := range list {
@@ -36,7 +36,7 @@ func (d *Accounts) PreviewClose(ctx context.Context, id AccountID) (c Closing, e
 // deletion; [ErrBadTransition] if the project is closing already, as it is for a repeated call whose first answer was lost.
 func (d *Accounts) Close(ctx context.Context, id AccountID) (c Closing, err error) {
 	defer wrap(&err, "close %s", id)
-	ask := Ask{Action: "project.close", Target: string(id), Changes: true}
+	ask := Ask{Action: "account.close", Target: string(id), Changes: true}
 	if err := d.reg.stepUp(ctx, ask, string(id)); err != nil {
 		return c, err
 	}
@@ -90,7 +90,7 @@ func (s *Standing) announceClosing(tx *store.Tx, id AccountID, contact contact) 
 	if err := tx.Take(tx.From(s.scope(false), accountsTable).Where("id = ?", id), &row, ""); err != nil {
 		return err
 	}
-	event, err := s.record(tx, "project.closing", string(id), []string{"state"})
+	event, err := s.record(tx, "account.closing", string(id), []string{"state"})
 	if err != nil {
 		return err
 	}

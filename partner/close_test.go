@@ -55,7 +55,7 @@ func TestCLW05_MailRouting(t *testing.T) {
 		w.mailed("close_confirmation to acme@partner.example", "close_notice to one@customer.example")
 		page, err := w.reg.Activity.Deliveries(w.vendor, "", partner.PageRequest{})
 		w.must(err)
-		events, err := w.reg.Activity.List(me, partner.EventFilter{Kinds: []string{"project.closing"}}, partner.PageRequest{})
+		events, err := w.reg.Activity.List(me, partner.EventFilter{Kinds: []string{"account.closing"}}, partner.PageRequest{})
 		w.must(err)
 		for _, d := range page.Items {
 			if d.Partner != p.ID || d.Account != a.ID || d.State != "ready" || len(events.Items) != 1 || d.Event != events.Items[0].ID {

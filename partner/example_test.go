@@ -185,7 +185,7 @@ func ExampleAccess_Explain() {
 	defer done()
 	_, me := acme(reg)
 	a := office(reg, me)
-	decision, err := reg.Access.Explain(me, "project.suspend", string(a.ID))
+	decision, err := reg.Access.Explain(me, "account.suspend", string(a.ID))
 	check(err)
 	fmt.Println(decision.Allowed)
 	for _, r := range decision.Reasons {
@@ -204,13 +204,13 @@ func ExampleAccess_View() {
 	a := office(reg, me)
 	view, err := reg.Access.View(me) // once for a page
 	check(err)
-	for _, button := range []string{"project.edit", "project.close", "project.suspend"} {
+	for _, button := range []string{"project.edit", "account.close", "account.suspend"} {
 		fmt.Println(button, view.May(me, button, string(a.ID)) == nil)
 	}
 	// Output:
 	// project.edit true
-	// project.close true
-	// project.suspend false
+	// account.close true
+	// account.suspend false
 }
 
 func ExampleAccounts_Close() {

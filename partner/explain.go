@@ -23,7 +23,7 @@ type Reason struct{ Code, Text string }
 //	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact partner.set_logo partner.set_form
 //	partner.archive partner.restore partner.tombstone partner.export
 //	user.list user.read user.add user.invite user.reinvite user.reset user.reveal user.link user.edit user.disable user.remove user.sessions
-//	project.open project.list project.read project.edit project.password project.sessions project.close project.suspend project.resume
+//	account.list account.read account.sessions account.close account.suspend account.resume project.open project.edit project.password
 //	access.session access.switch access.password access.act_for delegation.request delegation.list delegation.decide delegation.revoke activity.read activity.deliveries activity.retry
 //	program.certify program.read program.certified program.set_tier program.tier
 //	license.define license.types license.grant license.revoke license.assign license.return license.use license.shrink license.cap

@@ -170,10 +170,10 @@ var askedActions = map[string]asked{
 	"project.open": {"partner?", func(x *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Accounts.OpenProject(ctx, x.projects[target]))
 	}},
-	"project.list": {"partner?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+	"account.list": {"partner?", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Accounts.List(ctx, partner.AccountFilter{Partner: partner.ID(target)}, partner.PageRequest{}))
 	}},
-	"project.read": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+	"account.read": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Accounts.Get(ctx, partner.AccountID(target)))
 	}},
 	"project.edit": {"account", func(x *explaining, r rooms, ctx context.Context, target string) error {
@@ -183,16 +183,16 @@ var askedActions = map[string]asked{
 	"project.password": {"account", func(x *explaining, _ rooms, ctx context.Context, target string) error {
 		return x.reg.Accounts.SetProjectPassword(ctx, partner.AccountID(target), "short") // refused for its input, behind the decision
 	}},
-	"project.sessions": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+	"account.sessions": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Access.Sessions(ctx, target, partner.PageRequest{}))
 	}},
-	"project.close": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+	"account.close": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Accounts.Close(ctx, partner.AccountID(target)))
 	}},
-	"project.suspend": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+	"account.suspend": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Accounts.Suspend(ctx, partner.AccountID(target))
 	}},
-	"project.resume": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+	"account.resume": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Accounts.Resume(ctx, partner.AccountID(target))
 	}},
 	"access.session": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error { return r.reg.Access.Logout(ctx) }},

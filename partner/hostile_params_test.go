@@ -282,7 +282,7 @@ func (w *world) textParameters(p partner.Partner, me context.Context, a partner.
 			return errOf(w.reg.Activity.Deliveries(w.vendor, "", partner.PageRequest{After: s}))
 		}},
 		{"Access.Explain.action", true, func(s string) error { return errOf(w.reg.Access.Explain(w.vendor, s, "")) }},
-		{"Access.Explain.target", false, func(s string) error { return errOf(w.reg.Access.Explain(w.vendor, "project.read", s)) }},
+		{"Access.Explain.target", false, func(s string) error { return errOf(w.reg.Access.Explain(w.vendor, "account.read", s)) }},
 		{"AsVendor.name", false, func(s string) error {
 			tr, err := w.seats.Grant(partner.AsVendor(bg, s), p.ID, "seat", 1)
 			if want := "host:" + strings.TrimSpace(s); err == nil && tr.Actor != want {

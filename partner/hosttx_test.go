@@ -102,8 +102,8 @@ func (w *world) story() []deed {
 			_, err := r.reg.Accounts.EditProject(me, a.ID, projectVersion, func(p *partner.NewProject) { p.Email, p.Company = canary+"@x.example", canary })
 			return err
 		}), false},
-		{"project.suspended", host, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Accounts.Suspend(w.vendor, a.ID) }), false},
-		{"project.resumed", host, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Accounts.Resume(w.vendor, a.ID) }), false},
+		{"account.suspended", host, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Accounts.Suspend(w.vendor, a.ID) }), false},
+		{"account.resumed", host, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Accounts.Resume(w.vendor, a.ID) }), false},
 		{"delegation.requested", admin, p.ID, "", func(r rooms) (string, error) {
 			d := w.leave(his.ID, dayLong)
 			d.User, d.Key, d.Roles = "usr_second", canary, []string{canary}
@@ -125,7 +125,7 @@ func (w *world) story() []deed {
 		{"session.switched", admin, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Access.SwitchTo(me, a.ID) }), false},
 		{"license.returned", admin, p.ID, string(a.ID), none(func(r rooms) error { _, err := r.seats.Return(me, "seat", 2); return err }), false},
 		{"session.switched_back", admin, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Access.SwitchBack(me) }), false},
-		{"project.closing", admin, p.ID, string(b.ID), none(func(r rooms) error { _, err := r.reg.Accounts.Close(me, b.ID); return err }), false},
+		{"account.closing", admin, p.ID, string(b.ID), none(func(r rooms) error { _, err := r.reg.Accounts.Close(me, b.ID); return err }), false},
 		{"session.ended", admin, p.ID, "", func(r rooms) (string, error) { return "", r.reg.Access.Logout(mine) }, false},
 		{"session.opened", admin, p.ID, "", func(r rooms) (string, error) {
 			s, err := r.reg.Access.Login(context.Background(), "story", password, "198.51.100.1")

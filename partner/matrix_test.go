@@ -44,14 +44,14 @@ var matrix = map[string]map[string]string{
 	"user.remove":         {"own": "host vendor-admin admin manager", "below": "host vendor-admin manager", "other": "host vendor-admin", "vendor": "host vendor-admin"},
 	"user.sessions":       {"own": "host vendor-admin support admin manager", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
 	"project.open":        {"none": "admin manager projects", "own": "admin manager projects", "below": "manager"},
-	"project.list":        {"none": staffed + " admin manager members scoped project guest", "own": staffed + " admin manager members scoped", "below": staffed + " manager", "other": staffed, "vendor": staffed},
-	"project.read":        {"project": staffed + " admin manager members scoped project guest", "elsewhere": staffed + " admin manager members", "below-project": staffed + " manager", "other-project": staffed},
+	"account.list":        {"none": staffed + " admin manager members scoped project guest", "own": staffed + " admin manager members scoped", "below": staffed + " manager", "other": staffed, "vendor": staffed},
+	"account.read":        {"project": staffed + " admin manager members scoped project guest", "elsewhere": staffed + " admin manager members", "below-project": staffed + " manager", "other-project": staffed},
 	"project.edit":        {"project": "admin manager projects scoped", "elsewhere": "admin manager projects", "below-project": "manager"},
 	"project.password":    {"project": "admin manager projects scoped", "elsewhere": "admin manager projects"},
-	"project.sessions":    {"project": "host vendor-admin support admin manager projects scoped project", "elsewhere": "host vendor-admin support admin manager projects", "below-project": "host vendor-admin support manager", "other-project": "host vendor-admin support"},
-	"project.close":       {"project": "admin manager projects scoped", "elsewhere": "admin manager projects", "below-project": "manager"},
-	"project.suspend":     {"project": "host vendor-admin", "elsewhere": "host vendor-admin", "below-project": "host vendor-admin", "other-project": "host vendor-admin"},
-	"project.resume":      {}, // none of the projects is suspended; see the end of the test
+	"account.sessions":    {"project": "host vendor-admin support admin manager projects scoped project", "elsewhere": "host vendor-admin support admin manager projects", "below-project": "host vendor-admin support manager", "other-project": "host vendor-admin support"},
+	"account.close":       {"project": "admin manager projects scoped", "elsewhere": "admin manager projects", "below-project": "manager"},
+	"account.suspend":     {"project": "host vendor-admin", "elsewhere": "host vendor-admin", "below-project": "host vendor-admin", "other-project": "host vendor-admin"},
+	"account.resume":      {}, // none of the projects is suspended; see the end of the test
 	"access.session":      {"none": "vendor-admin reviewer finance support admin manager members scoped project guest"},
 	"access.act_for":      {"project": "admin manager members scoped", "elsewhere": "admin manager members", "below-project": "manager"},
 	"delegation.request":  {"project": "admin manager members scoped", "elsewhere": "admin manager members", "below-project": "manager"},
@@ -127,10 +127,10 @@ func TestAT21_WhoMayDoWhat(t *testing.T) {
 		}
 		w.must(w.reg.Accounts.Suspend(w.vendor, partner.AccountID(targets["project"])))
 		for name, a := range actors {
-			dec, err := w.reg.Access.Explain(a.ctx, "project.resume", targets["project"])
+			dec, err := w.reg.Access.Explain(a.ctx, "account.resume", targets["project"])
 			w.must(err)
 			if want := name == "host" || name == "vendor-admin"; dec.Allowed != want {
-				w.t.Errorf("project.resume by %s: %v, want %v: %v", name, dec.Allowed, want, dec.Reasons)
+				w.t.Errorf("account.resume by %s: %v, want %v: %v", name, dec.Allowed, want, dec.Reasons)
 			}
 		}
 		w.must(w.reg.Partners.Archive(w.vendor, partner.ID(targets["other"])))

@@ -43,7 +43,7 @@ type Options struct {
 	// LinkVerifiedEmail lets [Access.Enter] link an outside log-in to a user by an address that the provider says it has verified. Only for providers
 	// whose word for addresses is good. Defaults to false.
 	LinkVerifiedEmail bool
-	// StepUp is asked before a project is closed (action "project.close") and a password revealed ("user.reveal") whether the principal, usr_… or
+	// StepUp is asked before a project is closed (action "account.close") and a password revealed ("user.reveal") whether the principal, usr_… or
 	// acc_…, has lately proved anew who it is; no is [ErrForbidden], an error or a late answer ErrUnavailable. The host itself is not asked about, and
 	// inside a host transaction such calls refuse. Defaults to asking nobody.
 	StepUp func(ctx context.Context, principal, action, target string) (ok bool, err error)

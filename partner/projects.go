@@ -200,7 +200,7 @@ func (r *Registry) withTaken(ctx context.Context, ask Ask, err error, login, pro
 // Get returns one account in the caller's scope.
 func (d *Accounts) Get(ctx context.Context, id AccountID) (a Account, err error) {
 	defer wrap(&err, "get %s", id)
-	err = d.reg.Read(ctx, Ask{Action: "project.read", Target: string(id)}, func(tx *store.Tx, s *Standing) error {
+	err = d.reg.Read(ctx, Ask{Action: "account.read", Target: string(id)}, func(tx *store.Tx, s *Standing) error {
 		a, err = s.account(tx, string(id))
 		return err
 	})
@@ -214,7 +214,7 @@ func (d *Accounts) List(ctx context.Context, f AccountFilter, p PageRequest) (pa
 	if err != nil {
 		return page, err
 	}
-	err = d.reg.Read(ctx, Ask{Action: "project.list", Target: string(f.Partner)}, func(tx *store.Tx, s *Standing) error {
+	err = d.reg.Read(ctx, Ask{Action: "account.list", Target: string(f.Partner)}, func(tx *store.Tx, s *Standing) error {
 		q := tx.From(s.scope(false), accountsTable).Where("state <> 'deleted'")
 		if f.Partner != "" {
 			q = q.Where("partner_id = ?", f.Partner)

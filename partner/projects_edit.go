@@ -170,13 +170,13 @@ func (d *Accounts) setPassword(ctx context.Context, id AccountID, password Secre
 // recorded with the host, not here.
 func (d *Accounts) Suspend(ctx context.Context, id AccountID) (err error) {
 	defer wrap(&err, "suspend %s", id)
-	return d.setState(ctx, id, "project.suspend", "project.suspended", "suspended", "active", "idle_notified")
+	return d.setState(ctx, id, "account.suspend", "account.suspended", "suspended", "active", "idle_notified")
 }
 
 // Resume undoes Suspend. Vendor only.
 func (d *Accounts) Resume(ctx context.Context, id AccountID) (err error) {
 	defer wrap(&err, "resume %s", id)
-	return d.setState(ctx, id, "project.resume", "project.resumed", "active", "suspended")
+	return d.setState(ctx, id, "account.resume", "account.resumed", "active", "suspended")
 }
 
 // setState moves an account along an edge of its state machine; [ErrBadTransition] where there is none.

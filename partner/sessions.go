@@ -77,7 +77,7 @@ func (d *Access) aboutSessions(ctx context.Context, principal string) (Ask, erro
 	case guest:
 		return own, err
 	case project:
-		return Ask{Action: "project.sessions", Target: principal}, nil
+		return Ask{Action: "account.sessions", Target: principal}, nil
 	}
 	return d.reg.Users.about(ctx, "user.sessions", UserID(principal))
 }

@@ -109,7 +109,7 @@ func TestPIL24_WhoMayNotLook(t *testing.T) {
 	}, func(o *partner.Options) {
 		o.Sealer = &xorSealer{key: 0x33}
 		o.StepUp = func(_ context.Context, principal, action, target string) (bool, error) {
-			if principal == "" || target == "" || !slices.Contains([]string{"user.reveal", "project.close"}, action) {
+			if principal == "" || target == "" || !slices.Contains([]string{"user.reveal", "account.close"}, action) {
 				return false, errors.New("asked about nothing")
 			}
 			return says, nil

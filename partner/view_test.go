@@ -21,9 +21,9 @@ func TestBEY02_View(t *testing.T) {
 			return v
 		}
 		before, others, vendor := view(me), view(other), view(w.vendor)
-		w.must(before.May(context.Background(), "project.read", project.ID.String()))
-		w.must(vendor.May(context.Background(), "project.read", project.ID.String()))
-		if err := others.May(context.Background(), "project.read", project.ID.String()); !errors.Is(err, partner.ErrNotFound) {
+		w.must(before.May(context.Background(), "account.read", project.ID.String()))
+		w.must(vendor.May(context.Background(), "account.read", project.ID.String()))
+		if err := others.May(context.Background(), "account.read", project.ID.String()); !errors.Is(err, partner.ErrNotFound) {
 			t.Errorf("another partner's View: %v", err)
 		}
 		if err := vendor.May(context.Background(), "project.open", ""); !errors.Is(err, partner.ErrForbidden) {

@@ -80,7 +80,7 @@ func (t *tree) questions(ctx context.Context, n int) ([]question, error) {
 
 // mayAct asks as a host does.
 func (t *tree) mayAct(ctx context.Context, q question) (bool, error) {
-	d, err := t.reg.Access.Explain(partner.WithSession(ctx, q.session), "project.read", t.orgs[q.about].projects[0].String())
+	d, err := t.reg.Access.Explain(partner.WithSession(ctx, q.session), "account.read", t.orgs[q.about].projects[0].String())
 	return d.Allowed, err
 }
 

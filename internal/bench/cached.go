@@ -84,7 +84,7 @@ func answering(callers int, sights []sight, t *tree) func(context.Context, int) 
 	return func(ctx context.Context, caller int) error {
 		s := &sights[chance[caller].IntN(len(sights))]
 		q := s.about
-		err := s.May(ctx, "project.read", t.orgs[q.about].projects[0].String())
+		err := s.May(ctx, "account.read", t.orgs[q.about].projects[0].String())
 		if allowed := err == nil; allowed != q.answer || err != nil && !errors.Is(err, partner.ErrNotFound) {
 			return fmt.Errorf("%w: partner %d about project %d: %w", errWrongAnswer, q.asker, q.about, err)
 		}
