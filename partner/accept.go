@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 
-	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -18,11 +17,16 @@ type Acceptance struct {
 }
 
 // Accept redeems the token of an invitation, or of a new password, and opens a session. Whoever holds the token may call it; who acts in ctx does
-// not matter but for Outside. A partner that was invited becomes active with it. The address that the token was sent to is the user's from then on (after a new password, unless somebody has
-// proved it before).
+// not matter but for Outside, and where he is the very person who is invited. A partner that was invited becomes active with it. The address that the
+// token was sent to is the person's from then on (after a new password, unless somebody has proved it before).
+//
+// One person has one log-in: whoever has one already, as a member of another account or as a partner's user who is invited to an account, confirms the
+// invitation, by the Password that he has, by his Outside log-in, or in a session of his; see [Invitation].Known. [ErrBadCredentials] for a wrong
+// password, which counts as a guess.
 //
 // *[ValidationError] for the password and the answers, all at once; [ErrNotFound] for no token of ours, [ErrTokenUsed], [ErrTokenExpired] also for one in whose place there is
-// a newer one. [ErrForbidden] if the inviter may not invite any more, *[BlockedError] and [ErrPending] if the organisation is in no state for it:
+// a newer one. [ErrForbidden] if the inviter may not invite any more, *[BlockedError] and [ErrPending] if the organisation or the account is in no state for it,
+// *[QuotaError] if there is less room since, [ErrNotCertified] and [ErrForbidden] for a collaborator who is no user of such a partner:
 // the token stays good. [ErrEmailInOtherPartner] if the address has meanwhile been proved by a user of another partner. Not inside a host
 // transaction.
 func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Session, err error) {
@@ -32,42 +36,54 @@ func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Sess
 	}
 	var o offer
 	var rules passwordRules
+	var known []identityRow
 	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
 		if o, err = readOffer(tx, token, ""); err != nil {
 			return err
 		}
-		name := cmp.Or(a.Name, o.Name)
-		rules, err = d.reg.passwordRules(tx, ID(o.PartnerID), name, o.Login, o.Email)
+		if o.Purpose == opensAccount {
+			return errNoToken // it serves that alone
+		}
+		if known, err = o.known(tx); err != nil {
+			return err
+		}
+		rules, err = d.reg.passwordRules(tx, ID(o.PartnerID), cmp.Or(a.Name, o.Name), o.Login, o.Email)
 		return err
 	})
 	if err != nil {
 		return s, err
 	}
+	j := joining{name: a.Name, password: a.Password, outside: a.Outside}
 	var c checks
 	c.text("name", a.Name, false, maxName)
-	switch {
-	case a.Password != "":
-		c.password("password", a.Password, rules)
-	case a.Outside == nil || o.Purpose == resetsPassword:
-		c.add("password", "required", "must not be empty", nil)
-	}
 	if err := mayVouch(ctx, a.Outside, &c); err != nil {
 		return s, err
 	}
-	answers, err := d.reg.checkAnswers(&c, o, a.Answers)
-	if err != nil {
+	if len(known) == 0 {
+		switch {
+		case a.Password != "":
+			c.password("password", a.Password, rules)
+		case a.Outside == nil || o.Purpose == resetsPassword:
+			c.add("password", "required", "must not be empty", nil)
+		}
+	}
+	if j.answers, err = d.reg.checkAnswers(&c, o, a.Answers); err != nil {
 		return s, err
 	}
 	if err := c.err(); err != nil {
 		return s, err
 	}
-	hash := ""
-	if a.Password != "" {
-		if hash, err = d.reg.hash(ctx, a.Password); err != nil {
-			return s, err
-		}
+	switch {
+	case len(known) > 0:
+		j.password = "" // it is no new one
+		j.known, err = d.confirm(ctx, known, a)
+	case a.Password != "":
+		j.hash, err = d.reg.hash(ctx, a.Password)
 	}
-	return d.redeem(ctx, o, token, joining{a.Name, hash, answers, a.Password, a.Outside})
+	if err != nil {
+		return s, err
+	}
+	return d.redeem(ctx, o, token, j)
 }
 
 // mayVouch looks whether whoever accepts with an outside log-in is the host, who has verified it.
@@ -87,29 +103,30 @@ type joining struct {
 	name, hash, answers string
 	password            Secret
 	outside             *Outside
+	known               identityRow // who accepts, if he has a log-in already
 }
 
 // redeem does in one transaction what the token is for. Everything that its decision rests on is read again.
 func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (s Session, err error) {
-	// The organisation's gate is passed alone: nobody works there, or becomes a user of it, meanwhile.
-	ask := Ask{Action: "user.edit", Target: o.PartnerID, Changes: true, address: o.EmailKey}
-	if o.Purpose == invitesUser {
-		ask.Action = "user.invite" // which looks at the organisation's state as well
-	}
-	if o.InviterOf != o.PartnerID {
-		ask.also = ID(o.InviterOf)
+	ask, err := d.redeeming(ctx, o, j)
+	if err != nil {
+		return s, err
 	}
 	secret := newToken(d.reg.db)
-	err = d.reg.Write(AsVendor(ctx, ledger.System), ask, func(tx *store.Tx, st *Standing) error {
+	err = d.reg.Write(asSystem(ctx), ask, func(tx *store.Tx, st *Standing) error {
 		o, err := readOffer(tx, token, "UPDATE OF t")
 		if err != nil {
 			return err
 		}
-		st.actor, st.User.ID = actor{}, o.UserID // whose deed it is
-		if o.Purpose == resetsPassword {
+		st.actor, st.User.ID, st.Session.Member = actor{}, o.UserID, o.MemberID // whose deed it is
+		identity := identityRow{ID: o.IdentityID, Kind: "human", Epoch: o.Epoch + 1}
+		switch o.Purpose {
+		case resetsPassword:
 			err = st.takeNewPassword(tx, &o, j.hash)
-		} else {
-			err = st.join(tx, &o, j)
+		case invitesMember:
+			identity, err = st.joinAccount(tx, &o, j)
+		default:
+			identity, err = st.join(tx, &o, j)
 		}
 		if err != nil {
 			return err
@@ -117,12 +134,13 @@ func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (
 		if err := useToken(tx, &o); err != nil {
 			return err
 		}
-		if err := d.reg.keepShown(tx, UserID(o.UserID), j.password); err != nil {
-			return err
+		if o.UserID != "" {
+			if err := d.reg.keepShown(tx, UserID(o.UserID), j.password); err != nil {
+				return err
+			}
 		}
-		identity := identityRow{ID: o.IdentityID, Kind: "human", Epoch: o.Epoch + 1}
 		var barred error
-		if s, barred, err = d.begin(tx, identity, opening{token: secret, gated: true}); err == nil {
+		if s, barred, err = d.begin(tx, identity, opening{token: secret, gated: true, member: o.MemberID}); err == nil {
 			err = barred
 		}
 		return err
@@ -133,10 +151,43 @@ func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (
 	return s, nil
 }
 
+// redeeming is the call that a token is for. The gate of the organisation, or of the account, is passed alone: nobody works there, or becomes a user or
+// a member of it, meanwhile.
+func (d *Access) redeeming(ctx context.Context, o offer, j joining) (Ask, error) {
+	ask := Ask{Action: "user.edit", Target: o.PartnerID, Changes: true, address: o.EmailKey}
+	switch {
+	case o.Purpose == invitesMember:
+		ask.Action, ask.Target = "member.accept", o.AccountID // which looks at their state as well
+	case o.MemberID != "":
+		ask.Action, ask.Target = "member.end", o.AccountID
+	case o.Purpose == invitesUser:
+		ask.Action = "user.invite" // likewise
+	}
+	if o.MemberID == "" {
+		if o.InviterOf != o.PartnerID {
+			ask.also = ID(o.InviterOf)
+		}
+		return ask, nil
+	}
+	person := cmp.Or(j.known.ID, o.IdentityID)
+	err := store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
+		var home []ID
+		err := tx.Query(deciding, &home, "SELECT partner_id FROM prm_users WHERE identity_id = ? AND ended_at = 0", person)
+		if len(home) > 0 {
+			ask.also = home[0]
+		}
+		return err
+	})
+	return ask, err
+}
+
 // useToken ends the token, and what else was sent to the user.
 func useToken(tx *store.Tx, o *offer) error {
 	if _, err := tx.Exec(decided, "UPDATE prm_tokens SET state = 'used', ended_at = ? WHERE id = ?", tx.Now(), o.ID); err != nil {
 		return err
+	}
+	if o.MemberID != "" {
+		return voidMemberTokens(tx, o.MemberID, "")
 	}
 	return voidTokens(tx, UserID(o.UserID), "")
 }
@@ -152,66 +203,94 @@ func (s *Standing) takeNewPassword(tx *store.Tx, o *offer, hash string) error {
 	if err != nil {
 		return err
 	}
-	return s.Record(tx, "password.reset", o.UserID, "password")
+	return s.Record(tx, "password.reset", cmp.Or(o.UserID, o.MemberID), "password")
 }
 
-// join makes the invitee a user who can log in.
-func (s *Standing) join(tx *store.Tx, o *offer, j joining) error {
+// join makes the invitee a user who can log in. It returns whom a session is opened for.
+func (s *Standing) join(tx *store.Tx, o *offer, j joining) (identity identityRow, err error) {
 	if err := o.inviterMay(tx); err != nil {
-		return err
+		return identity, err
 	}
-	if err := s.prove(tx, o, j.hash); err != nil {
-		return err
+	if identity, err = s.prove(tx, o, j); err != nil {
+		return identity, err
 	}
-	_, err := tx.Exec(decided, "UPDATE prm_users SET invited = FALSE, name = ?, version = version + 1 WHERE id = ?", cmp.Or(j.name, o.Name), o.UserID)
+	_, err = tx.Exec(decided, "UPDATE prm_users SET invited = FALSE, name = ?, version = version + 1 WHERE id = ?", cmp.Or(j.name, o.Name), o.UserID)
 	if err != nil {
-		return err
+		return identity, err
 	}
 	if j.outside != nil {
-		if err := s.link(tx, UserID(o.UserID), o.IdentityID, *j.outside); err != nil {
-			return err
+		if err := s.link(tx, o.UserID, identity.ID, *j.outside); err != nil {
+			return identity, err
 		}
 	}
 	if o.Purpose == invitesPartner {
-		n, err := tx.Exec(decided, "UPDATE prm_partners SET state = 'active', version = version + 1 WHERE id = ? AND state IN ('pending', 'expired')", o.PartnerID)
-		if err != nil {
-			return err
-		}
-		if n != 1 {
-			return ErrTokenExpired
-		}
-		if j.answers != "" {
-			if err := tx.Insert(&profileRow{PartnerID: o.PartnerID, Version: o.FormVersion, Answers: j.answers, CreatedAt: tx.Now()}); err != nil {
-				return err
-			}
-		}
-		if err := s.Record(tx, "partner.activated", o.PartnerID, "state"); err != nil {
-			return err
+		if err := s.activate(tx, o, j); err != nil {
+			return identity, err
 		}
 	}
-	return s.Record(tx, "user.joined", o.UserID)
+	return identity, s.Record(tx, "user.joined", o.UserID)
 }
 
-// prove gives the invitee's log-in its password and makes the address his. Whoever accepts first has it (LIM-22).
-func (s *Standing) prove(tx *store.Tx, o *offer, hash string) error {
-	if err := lockAddress(tx, o.EmailKey); err != nil {
-		return err
-	}
-	var others int64
-	err := tx.Query(deciding, &others, `SELECT count(*) FROM prm_identities WHERE id <> ? AND (email_key = ? AND email_verified OR login_key = ?)`,
-		o.IdentityID, o.EmailKey, loginKey(o.Login))
+// activate makes the partner that was invited an active one, with what was answered.
+func (s *Standing) activate(tx *store.Tx, o *offer, j joining) error {
+	n, err := tx.Exec(decided, "UPDATE prm_partners SET state = 'active', version = version + 1 WHERE id = ? AND state IN ('pending', 'expired')", o.PartnerID)
 	if err != nil {
 		return err
 	}
+	if n != 1 {
+		return ErrTokenExpired
+	}
+	if j.answers != "" {
+		if err := tx.Insert(&profileRow{PartnerID: o.PartnerID, Version: o.FormVersion, Answers: j.answers, CreatedAt: tx.Now()}); err != nil {
+			return err
+		}
+	}
+	return s.Record(tx, "partner.activated", o.PartnerID, "state")
+}
+
+// prove gives the invitee's log-in its password and makes the address his. Whoever accepts first has it (LIM-22). Somebody who has a log-in as a member
+// of accounts goes on with that.
+func (s *Standing) prove(tx *store.Tx, o *offer, j joining) (identity identityRow, err error) {
+	identity = identityRow{ID: o.IdentityID, Kind: "human", Epoch: o.Epoch + 1}
+	if err := lockAddress(tx, o.EmailKey); err != nil {
+		return identity, err
+	}
+	var others int64
+	err = tx.Query(deciding, &others, `SELECT count(*) FROM prm_identities WHERE id <> ? AND id <> ? AND (email_key = ? AND email_verified OR login_key = ?)`,
+		o.IdentityID, j.known.ID, o.EmailKey, loginKey(o.Login))
+	if err != nil {
+		return identity, err
+	}
 	if others > 0 {
-		return ErrEmailInOtherPartner
+		return identity, ErrEmailInOtherPartner
+	}
+	if j.known.ID != "" {
+		return s.takeOver(tx, o, j)
 	}
 	_, err = tx.Exec(decided, `UPDATE prm_identities SET login_key = ?, password_hash = ?, email_verified = TRUE, epoch = epoch + 1, version = version + 1
-		WHERE id = ?`, loginKey(o.Login), hash, o.IdentityID)
+		WHERE id = ?`, loginKey(o.Login), j.hash, o.IdentityID)
 	if taken(err) {
-		return ErrEmailInOtherPartner
+		err = ErrEmailInOtherPartner
 	}
-	return err
+	return identity, err
+}
+
+// takeOver gives the invitee's place to the log-in that he has already; the one that was made with the place has never been used.
+func (s *Standing) takeOver(tx *store.Tx, o *offer, j joining) (identityRow, error) {
+	identity, err := stillKnown(tx, j.known)
+	if err != nil {
+		return identity, err
+	}
+	if _, err := tx.Exec(decided, "UPDATE prm_users SET identity_id = ? WHERE id = ?", identity.ID, o.UserID); err != nil {
+		return identity, err
+	}
+	if _, err := tx.Exec(decided, "DELETE FROM prm_identities WHERE id = ?", o.IdentityID); err != nil {
+		return identity, err
+	}
+	// Sessions in places elsewhere begin anew: from now on they rest on this place, too.
+	identity.Epoch++
+	_, err = tx.Exec(decided, "UPDATE prm_identities SET epoch = epoch + 1, version = version + 1 WHERE id = ?", identity.ID)
+	return identity, err
 }
 
 // Reinvite sends an invitee a new token; the one he had is void. It is for those who may invite him; an invitation of a partner that has run

@@ -3,6 +3,8 @@ package partner
 import (
 	"context"
 	"strings"
+
+	"github.com/partnerkit/partnerkit/internal/ledger"
 )
 
 type actorKey struct{}
@@ -10,6 +12,7 @@ type actorKey struct{}
 // actor is who acts, as the context carries it: the host under a name, a customer whom the host vouches for, or the holder of a session token.
 type actor struct {
 	host     string
+	system   bool   // the SDK itself, at what time and tokens bring about
 	token    string // digest
 	customer string
 	who      string // of the customer's people
@@ -20,6 +23,11 @@ type actor struct {
 // of text, and stays in the audit for ever.
 func AsVendor(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor{host: strings.TrimSpace(name)})
+}
+
+// asSystem returns a context in which the SDK itself acts, with the rights of the host and those that are its own.
+func asSystem(ctx context.Context) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor{host: ledger.System, system: true})
 }
 
 // AsCustomer returns a context in which an end customer acts, for what is his to decide: see [Access.Decide]. customer is his id, as projects name

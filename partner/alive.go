@@ -1,6 +1,11 @@
 package partner
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+
+	"github.com/partnerkit/partnerkit/internal/ledger"
+)
 
 // alive judges the session: whether its time is over; then blocks, because a blocked caller is told so; then whether it has outlived what ended it.
 func (f *facts) alive() step {
@@ -13,7 +18,7 @@ func (f *facts) alive() step {
 	if f.Session.ID == "" {
 		return no(errNoSession, "session", "there is no such session")
 	}
-	if f.isGuest() && f.now >= f.Session.GrantedUntil {
+	if f.isGuest() && f.now >= f.Session.GrantedUntil { // before all else, to tell why
 		return no(ErrGrantExpired, "session", "what the session rests on has run out")
 	}
 	if f.now >= f.Session.EndsAt || f.now >= f.Session.SeenAt.Add(f.limits.Idle)+f.seenEvery() {
@@ -33,7 +38,7 @@ func (f *facts) alive() step {
 // into the account's. Epochs only rise, so their sum does not stay if one of them does not.
 func (f *facts) epochs() (partner, account int64) {
 	switch {
-	case f.isGuest():
+	case f.guest.user.ID != "":
 		return f.guest.partner.OwnEpoch, f.Own.Epoch + f.Partner.UsersEpoch
 	case f.isProject():
 		return f.Partner.UsersEpoch, f.Own.Epoch
@@ -44,12 +49,15 @@ func (f *facts) epochs() (partner, account int64) {
 // barred computes why the principal may not enter now; nil if it may. It is the same at log-in and at each call. A guest is barred where he
 // comes from, where he is, and from where he has no way any more.
 func (f *facts) barred() error {
-	if f.isGuest() {
+	if f.guest.user.ID != "" {
 		home := facts{factRows: factRows{User: f.guest.user, Partner: f.guest.partner}}
 		if err := home.barred(); err != nil {
 			return err
 		}
-		if !home.reaches(f.Own.ID, f.Partner.ID, f.Partner.Path) {
+		switch {
+		case f.isActing() && f.Own.Owner != f.guest.user.ID:
+			return ErrNotOwner
+		case f.Session.Delegation != "" && !home.reaches(f.Own.ID, f.Partner.ID, f.Partner.Path):
 			return errNotAllowed
 		}
 	}
@@ -93,33 +101,43 @@ func (f *facts) reaches(account, of, path string) bool {
 	return of == f.Partner.ID || f.Partner.ManagesSubPartners && f.isAdmin() && strings.HasPrefix(path, f.Partner.Path)
 }
 
-// isProject tells whether the session is one of a project: of its log-in, or of a guest's.
+// isProject tells whether the session is one of an account: of a project's log-in, of a member, or of whoever was let in.
 func (f *facts) isProject() bool { return f.Own.ID != "" }
 
-// isGuest tells whether the session is a delegated one.
-func (f *facts) isGuest() bool { return f.Session.Delegation != "" }
+// isGuest tells whether the session is one of an account, and not of a project's own log-in.
+func (f *facts) isGuest() bool { return f.Session.Delegation != "" || f.Session.Member != "" }
+
+// isDelegated tells whether somebody acts on another's behalf.
+func (f *facts) isDelegated() bool { return f.Session.Delegation != "" || f.isActing() }
+
+// isActing tells whether an account's owner acts as a special employee.
+func (f *facts) isActing() bool { return f.Session.Kind == string(Special) }
 
 func (f *facts) isCustomer() bool { return f.actor.customer != "" }
 
 // name is the actor as the audit shows it.
 func (f *facts) name() string {
 	switch {
+	case f.actor.system:
+		return ledger.System
 	case f.actor.host != "":
 		return "host:" + f.actor.host
 	case f.isCustomer():
 		return "customer:" + f.actor.customer + "/" + f.actor.who
-	case f.isGuest():
+	case f.isDelegated():
 		return f.guest.user.ID
+	case f.isGuest():
+		return f.Session.Member
 	case f.isProject():
 		return f.Own.ID
 	}
 	return f.User.ID
 }
 
-// subject is on whose behalf the actor acts, as the audit shows it: the project, in a delegated session; else himself.
+// subject is on whose behalf the actor acts, as the audit shows it: in a delegated session the project or the special employee; else himself.
 func (f *facts) subject() string {
-	if f.isGuest() {
+	if f.Session.Delegation != "" {
 		return f.Own.ID
 	}
-	return f.name()
+	return cmp.Or(f.Session.Member, f.name())
 }

@@ -50,6 +50,9 @@ func (d *Partners) Tombstone(ctx context.Context, id ID) (err error) {
 // endAll does for all users of a partner what Users.Remove does for one, and frees the log-in names of its projects; whoever has left already has
 // lost all of it, and his identity may be another's by now. Who was let into its projects from elsewhere is no longer.
 func (s *Standing) endAll(tx *store.Tx, id ID) error {
+	if err := s.partWays(tx, "", id); err != nil {
+		return err
+	}
 	const places = "(SELECT identity_id FROM prm_users WHERE partner_id = ? AND ended_at = 0)"
 	_, err := tx.Exec(decided, `UPDATE prm_identities SET login_key = NULL, password_hash = '', email_verified = FALSE, epoch = epoch + 1, version = version + 1
 		WHERE id IN `+places+` OR id IN (SELECT identity_id FROM prm_accounts WHERE partner_id = ? AND identity_id IS NOT NULL)`, id, id)

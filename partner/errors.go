@@ -47,6 +47,13 @@ var (
 	ErrNestedDelegation    = fail.New(fail.Forbidden, "not inside a delegated session")                 // ErrForbidden
 	ErrGrantExpired        = fail.New(fail.Forbidden, "the access that was granted is over")            // ErrForbidden
 	ErrIdempotencyMismatch = fail.New(fail.Exists, "the key was used with other content")               // ErrExists
+	ErrNotOwner            = fail.New(fail.Forbidden, "this is for the owner of the account")           // ErrForbidden
+	ErrNotCertified        = fail.New(fail.Forbidden, "the partner is not certified")                   // ErrForbidden
+	ErrNoDirectLogin       = fail.New(fail.Forbidden, "a special employee never logs in")               // ErrForbidden
+	ErrOwnsAccounts        = fail.New(fail.Refused, "owns accounts")                                    // ErrRefused
+
+	// ErrForbiddenForAccountType says that accounts of this type never have what the call is about. It matches ErrForbidden.
+	ErrForbiddenForAccountType = fail.New(fail.Forbidden, "not for accounts of this type")
 
 	// ErrOutcomeUnknown says that the answer to a commit was lost: repeat the call with the same key. It matches ErrUnavailable.
 	ErrOutcomeUnknown = store.ErrOutcomeUnknown
@@ -121,7 +128,7 @@ func (e *BlockedError) Is(target error) bool { return target == ErrBlocked || ta
 
 // QuotaError is [ErrQuota] with the limit and what counts against it.
 type QuotaError struct {
-	Kind         string // what is limited: "licenses"
+	Kind         string // what is limited: "licenses", "accounts", or a [MemberKind]
 	Limit, InUse int64
 }
 
@@ -132,6 +139,17 @@ func (e *QuotaError) Error() string {
 
 // Is matches ErrQuota and its kind.
 func (e *QuotaError) Is(target error) bool { return target == ErrQuota || target == ErrRefused }
+
+// OwnsAccountsError is [ErrOwnsAccounts] with the accounts: they go to somebody else first ([Accounts.TransferOwnership]).
+type OwnsAccountsError struct{ Accounts []AccountID }
+
+// Error implements error.
+func (e *OwnsAccountsError) Error() string { return fmt.Sprintf("owns %d accounts", len(e.Accounts)) }
+
+// Is matches ErrOwnsAccounts and its kind.
+func (e *OwnsAccountsError) Is(target error) bool {
+	return target == ErrOwnsAccounts || target == ErrRefused
+}
 
 // wrap puts the room and the verb before an error, once.
 func wrap(err *error, format string, args ...any) {

@@ -54,13 +54,13 @@ func ExamplePartners_Invite() {
 	fmt.Println(box.last.Template, "to", box.last.To)
 
 	// The page behind the link in the mail.
-	who, form, err := reg.Access.Invited(ctx, box.last.Token)
+	who, err := reg.Access.Invited(ctx, box.last.Token)
 	check(err)
-	fmt.Println(who.Email, "answers form", form.Version)
+	fmt.Println(who.Email, "answers form", who.Form.Version)
 	_, err = reg.Access.Accept(ctx, box.last.Token, partner.Acceptance{Password: "short"})
 	fmt.Println(err)
 	session, err := reg.Access.Accept(ctx, box.last.Token, partner.Acceptance{Name: "Ann", Password: "a long enough secret",
-		Answers: partner.Answers{Version: form.Version, Values: []byte(`{"about":{"site":"https://acme.example/"}}`)}})
+		Answers: partner.Answers{Version: who.Form.Version, Values: []byte(`{"about":{"site":"https://acme.example/"}}`)}})
 	check(err)
 	fmt.Println(session.Partner == acme.ID)
 	_, err = reg.Access.Accept(ctx, box.last.Token, partner.Acceptance{Password: "a long enough secret"})

@@ -12,7 +12,7 @@ type Decision struct {
 	Reasons []Reason // in the order they were looked at; the last one decided
 }
 
-// Reason is one step of a decision: a stable code ("actor", "session", "blocked", "target", "right", "capability", "partner", "state", "allowed"), and text
+// Reason is one step of a decision: a stable code ("actor", "session", "blocked", "target", "right", "type", "capability", "partner", "state", "allowed"), and text
 // for people.
 type Reason struct{ Code, Text string }
 
@@ -23,6 +23,8 @@ type Reason struct{ Code, Text string }
 //	partner.create partner.invite partner.list partner.read partner.edit partner.move partner.block partner.set_contact partner.set_logo partner.set_form
 //	partner.archive partner.restore partner.tombstone partner.export
 //	user.list user.read user.add user.invite user.reinvite user.reset user.reveal user.link user.edit user.disable user.remove user.sessions
+//	account.types account.define_type account.open account.open_own account.mail_open account.edit account.transfer account.misuse
+//	member.list member.add member.edit access.act_as
 //	account.list account.read account.sessions account.close account.suspend account.resume project.open project.edit project.password
 //	access.session access.switch access.password access.act_for delegation.request delegation.list delegation.decide delegation.revoke activity.read activity.deliveries activity.retry
 //	program.certify program.read program.certified program.set_tier program.tier
@@ -30,10 +32,10 @@ type Reason struct{ Code, Text string }
 //	license.ask license.requests license.decide license.correct license.find license.read license.history license.mine license.verify
 //	license.step
 //
-// target is the id the action is done to, for users that of their organisation and for delegations that of their project; empty where there is none (a new root partner, a list, the active project of a return). [ErrUnknownCode] for another action.
+// target is the id the action is done to, for users that of their organisation, for members that of their account and for delegations that of their project; empty where there is none (a new root partner, a list, the active project of a return). [ErrUnknownCode] for another action.
 func (d *Access) Explain(ctx context.Context, action, target string) (dec Decision, err error) {
 	defer wrap(&err, "explain")
-	if _, known := rules[action]; !known {
+	if r, known := rules[action]; !known || r.system {
 		return dec, unknownAction()
 	}
 	a, err := actorOf(ctx)

@@ -19,16 +19,16 @@ type facts struct {
 	factRows
 }
 
-// guest is who acts in a delegated session: nobody in any other.
+// guest is the user who acts in a session that is not his organisation's: nobody in any other.
 type guest struct {
 	user    userFacts
 	partner partnerFacts
 }
 
-// delegate turns the facts of a delegated session into what it is: one of its account, with a guest. A row of it says whose the guest is and, as
-// the project switched into, where he is.
+// delegate turns the facts of a session in which a user works elsewhere into what it is: one of that account, with a guest. A row of it says whose
+// the guest is and, as the project switched into, where he is. That of a member who is no partner's user is one of the account already.
 func (f *facts) delegate() {
-	if f.Session.Delegation == "" {
+	if !f.isGuest() || f.User.ID == "" {
 		return
 	}
 	f.guest = guest{f.User, f.factRows.Partner}
@@ -59,6 +59,8 @@ type sessionFacts struct {
 	Delegation    string // empty: none
 	GrantedUntil  store.Micros
 	Roles         string // see rolesText
+	Member        string // empty: none
+	Kind          string // of that member
 }
 
 type identityFacts struct {
@@ -97,6 +99,8 @@ type accountFacts struct {
 	Epoch     int64
 	Region    string
 	Customer  string
+	Owner     string
+	Denies    denials
 }
 
 // places are where the columns of factColumns go, in its order.
@@ -106,10 +110,10 @@ func (f *factRows) places() []any {
 			&p.ManagesSubPartners}
 	}
 	account := func(a *accountFacts) []any {
-		return []any{&a.ID, &a.PartnerID, &a.Type, &a.State, &a.Region, &a.Customer, &a.Blocks, &a.Epoch}
+		return []any{&a.ID, &a.PartnerID, &a.Type, &a.State, &a.Region, &a.Customer, &a.Owner, &a.Blocks, &a.Epoch, &a.Denies}
 	}
 	s := &f.Session
-	return slices.Concat([]any{&s.ID, &s.Delegation, &s.Roles, &s.IdentityEpoch, &s.PartnerEpoch, &s.AccountEpoch, &s.SeenAt, &s.EndsAt, &s.GrantedUntil,
+	return slices.Concat([]any{&s.ID, &s.Delegation, &s.Roles, &s.Member, &s.Kind, &s.IdentityEpoch, &s.PartnerEpoch, &s.AccountEpoch, &s.SeenAt, &s.EndsAt, &s.GrantedUntil,
 		&f.Identity.ID, &f.Identity.Epoch, &f.User.ID, &f.User.Role, &f.User.Scope, &f.User.Rights, &f.User.Disabled},
 		partner(&f.Partner), account(&f.Own), account(&f.Active), account(&f.Account), partner(&f.Holder), partner(&f.Lender))
 }
@@ -136,10 +140,10 @@ var factColumns = func() string {
 			[]string{"operate", "manages_sub_partners"})
 	}
 	account := func(a, prefix string) string {
-		return columns(a, prefix, []string{"id", "partner_id", "type", "state", "region", "customer"}, []string{"blocks", "epoch"}, nil)
+		return columns(a, prefix, []string{"id", "partner_id", "type", "state", "region", "customer", "owner_id"}, []string{"blocks", "epoch", "denies"}, nil)
 	}
 	return strings.Join([]string{
-		columns("s", "session", []string{"id", "delegation_id", "roles"}, []string{"identity_epoch", "partner_epoch", "account_epoch", "seen_at", "ends_at", "granted_until"}, nil),
+		columns("s", "session", []string{"id", "delegation_id", "roles", "member_id", "member_kind"}, []string{"identity_epoch", "partner_epoch", "account_epoch", "seen_at", "ends_at", "granted_until"}, nil),
 		columns("i", "identity", []string{"id"}, []string{"epoch"}, nil),
 		columns("u", "user", []string{"id", "role", "scope"}, []string{"rights"}, []string{"disabled"}),
 		partner("p", "partner"), account("own", "own"), account("act", "active"), account("t", "account"), partner("h", "holder"), partner("l", "lender"),

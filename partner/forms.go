@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/partnerkit/partnerkit/internal/form"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -133,22 +134,48 @@ func (r *Registry) checkAnswers(c *checks, o offer, a Answers) (kept string, err
 	return string(text), nil
 }
 
-// Invited returns whom a token invites and the form that is to be answered, for the page on which it is accepted; or who chooses a new password.
-// Whoever holds the token may call it. Errors as Accept's about the token.
-func (d *Access) Invited(ctx context.Context, token Secret) (u User, f Form, err error) {
+// Invitation is what a token is for, for the page on which it is redeemed.
+type Invitation struct {
+	Purpose     string // "partner", "user", "member", or "reset" for a new password
+	User        UserID // whom it is for, or
+	Member      MemberID
+	Partner     ID // whose user, or whose account's member, he becomes
+	PartnerName string
+	Account     AccountID // of a member
+	AccountName string
+	Kind        MemberKind // of a member
+	Role        Role       // of a user
+
+	Name, Email, Login, Locale string // of whom it is for
+
+	// Known tells that he has a log-in already: he gives its password, and chooses none ([Access.Accept]).
+	Known bool
+	Form  Form // to be answered; Version 0: none
+	Until time.Time
+}
+
+// Invited returns what a token invites to, or whose new password it is for. Whoever holds the token may call it. Errors as Accept's about the token.
+func (d *Access) Invited(ctx context.Context, token Secret) (in Invitation, err error) {
 	defer wrap(&err, "read invitation")
-	var o offer
 	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
-		o, err = readOffer(tx, token, "")
+		o, err := readOffer(tx, token, "")
+		if err != nil {
+			return err
+		}
+		in = Invitation{Purpose: o.Purpose, User: UserID(o.UserID), Member: MemberID(o.MemberID), Partner: ID(o.PartnerID), PartnerName: o.Partner, Account: AccountID(o.AccountID), AccountName: o.Account,
+			Kind: MemberKind(o.Kind), Role: Role(o.Role), Name: o.Name, Email: o.Email, Login: o.Login, Locale: o.Locale, Until: o.ExpiresAt.Time()}
+		if o.Purpose == opensAccount {
+			return errNoToken
+		}
+		if o.Schema != "" {
+			in.Form = Form{Version: int(o.FormVersion), Schema: json.RawMessage(o.Schema)}
+		}
+		known, err := o.known(tx)
+		in.Known = len(known) > 0
 		return err
 	})
 	if err != nil {
-		return u, f, err
+		return Invitation{}, err
 	}
-	u = User{ID: UserID(o.UserID), Partner: ID(o.PartnerID), Active: true, Invited: o.Purpose != resetsPassword,
-		NewUser: NewUser{Name: o.Name, Email: o.Email, Login: o.Login, Role: Role(o.Role), Locale: o.Locale}}
-	if o.Schema != "" {
-		f = Form{Version: int(o.FormVersion), Schema: json.RawMessage(o.Schema)}
-	}
-	return u, f, nil
+	return in, nil
 }

@@ -40,9 +40,10 @@ func TestPAN03_TheFormIsAnsweredOnce(t *testing.T) {
 		f, err := w.reg.Partners.SetForm(w.vendor, json.RawMessage(partnerForm))
 		w.must(err)
 		p, token := w.invitedPartner(box, "acme")
-		u, shown, err := w.reg.Access.Invited(w.t.Context(), token)
+		u, err := w.reg.Access.Invited(w.t.Context(), token)
 		w.must(err)
-		if f.Version != 1 || shown.Version != 1 || string(shown.Schema) != partnerForm || u.ID != p.Contact || u.Email != "acme@partner.example" || !u.Invited {
+		shown := u.Form
+		if f.Version != 1 || shown.Version != 1 || string(shown.Schema) != partnerForm || u.User != p.Contact || u.Email != "acme@partner.example" || u.Purpose != "partner" {
 			w.t.Errorf("invited %+v with %+v", u, shown)
 		}
 		again, err := w.reg.Partners.SetForm(w.vendor, json.RawMessage(partnerForm))
@@ -95,7 +96,8 @@ func TestPAN03_FaultyFormsAreRefused(t *testing.T) {
 			w.t.Errorf("no form is version %d", none.Version)
 		}
 		_, token := w.invitedPartner(box, "later")
-		_, shown, err := w.reg.Access.Invited(w.t.Context(), token)
+		in, err := w.reg.Access.Invited(w.t.Context(), token)
+		shown := in.Form
 		if w.must(err); shown.Version != 0 || len(shown.Schema) != 0 {
 			w.t.Errorf("there is a form: %+v", shown)
 		}

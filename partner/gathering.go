@@ -239,11 +239,12 @@ func factsOfAll(g *gathering, tokens, targets *store.Rows) string {
 	p AS MATERIALIZED (SELECT * FROM prm_partners WHERE id IN (SELECT partner_id FROM s UNION ALL SELECT partner_id FROM a UNION ALL SELECT id FROM targets)
 		ORDER BY id` + locked(g, "SHARE") + `)
 	SELECT 's', id, token_hash, identity_id, partner_id, COALESCE(user_id, ''), COALESCE(account_id, ''), COALESCE(active_id, ''), COALESCE(delegation_id, ''), roles,
+		COALESCE(member_id, ''), member_kind,
 		identity_epoch, partner_epoch, account_epoch, seen_at, ends_at, granted_until, FALSE, FALSE FROM s
-	UNION ALL SELECT 'i', id, '', '', '', '', '', '', '', '', epoch, 0, 0, 0, 0, 0, FALSE, FALSE FROM i
-	UNION ALL SELECT 'u', id, role, scope, '', '', '', '', '', '', rights, 0, 0, 0, 0, 0, disabled, FALSE FROM u
-	UNION ALL SELECT 'a', id, partner_id, type, state, region, customer, '', '', '', blocks, epoch, 0, 0, 0, 0, FALSE, FALSE FROM a
-	UNION ALL SELECT 'p', id, path, state, '', '', '', '', '', '', own_blocks, own_inherited, own_epoch, users_blocks, users_inherited, users_epoch,
+	UNION ALL SELECT 'i', id, '', '', '', '', '', '', '', '', '', '', epoch, 0, 0, 0, 0, 0, FALSE, FALSE FROM i
+	UNION ALL SELECT 'u', id, role, scope, '', '', '', '', '', '', '', '', rights, 0, 0, 0, 0, 0, disabled, FALSE FROM u
+	UNION ALL SELECT 'a', id, partner_id, type, state, region, customer, owner_id, '', '', '', '', blocks, epoch, denies, 0, 0, 0, FALSE, FALSE FROM a
+	UNION ALL SELECT 'p', id, path, state, '', '', '', '', '', '', '', '', own_blocks, own_inherited, own_epoch, users_blocks, users_inherited, users_epoch,
 		operate, manages_sub_partners FROM p`
 }
 
@@ -261,19 +262,19 @@ func (g *gathering) readUnknown() error {
 // keep keeps one row of factsOfAll.
 func (g *gathering) keep(r store.Row) error {
 	var kind, id string
-	var t [8]string
+	var t [10]string
 	var n [6]int64
 	var f [2]bool
-	err := r.Scan(&kind, &id, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &t[7], &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &f[0], &f[1])
+	err := r.Scan(&kind, &id, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &t[7], &t[8], &t[9], &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &f[0], &f[1])
 	switch kind {
 	case "s":
-		g.read.sessions[t[0]] = &sessionRefs{sessionFacts{id, n[0], n[1], n[2], store.Micros(n[3]), store.Micros(n[4]), t[6], store.Micros(n[5]), t[7]}, t[1], t[3], t[2], t[4], t[5]}
+		g.read.sessions[t[0]] = &sessionRefs{sessionFacts{id, n[0], n[1], n[2], store.Micros(n[3]), store.Micros(n[4]), t[6], store.Micros(n[5]), t[7], t[8], t[9]}, t[1], t[3], t[2], t[4], t[5]}
 	case "i":
 		g.read.identities[id] = &identityFacts{id, n[0]}
 	case "u":
 		g.read.users[id] = &userFacts{id, t[0], t[1], rights(n[0]), f[0]}
 	case "a":
-		g.read.accounts[id] = &accountFacts{id, t[0], t[1], t[2], blocks(n[0]), n[1], t[3], t[4]}
+		g.read.accounts[id] = &accountFacts{id, t[0], t[1], t[2], blocks(n[0]), n[1], t[3], t[4], t[5], denials(n[2])}
 	case "p":
 		g.read.partners[id] = &partnerFacts{id, t[0], t[1], f[0], f[1], blocks(n[0]), int(n[1]), n[2], blocks(n[3]), int(n[4]), n[5]}
 	}

@@ -51,10 +51,19 @@ func (d *Access) ActFor(ctx context.Context, delegation string) (s Session, err 
 
 // enterAsGuest writes a delegated session, born in the epochs of all that can end it, and reads it as every later call will.
 func (s *Standing) enterAsGuest(tx *store.Tx, d delegationRow, token string) (Session, error) {
-	row := sessionRow{ID: tx.NewID("ses"), TokenHash: digest(token), IdentityID: s.Identity.ID, PartnerID: s.facts.Partner.ID, UserID: &s.User.ID,
-		ActiveID: &d.AccountID, IdentityEpoch: s.Identity.Epoch, PartnerEpoch: s.facts.Partner.OwnEpoch, AccountEpoch: s.Account.Epoch + s.Holder.UsersEpoch,
-		CreatedAt: tx.Now(), SeenAt: tx.Now(), EndsAt: min(d.UntilAt, tx.Now().Add(s.limits.ActAs), s.Session.EndsAt),
-		DelegationID: &d.ID, OpenerID: &s.Session.ID, GrantedUntil: d.UntilAt, Roles: d.Roles}
+	row := s.delegatedSession(tx, token)
+	row.DelegationID, row.GrantedUntil, row.Roles, row.EndsAt = &d.ID, d.UntilAt, d.Roles, min(d.UntilAt, row.EndsAt)
+	return s.enterAs(tx, row, token)
+}
+
+// delegatedSession is one of the caller's in the target account, for a short time.
+func (s *Standing) delegatedSession(tx *store.Tx, token string) sessionRow {
+	return sessionRow{ID: tx.NewID("ses"), TokenHash: digest(token), IdentityID: s.Identity.ID, PartnerID: s.facts.Partner.ID, UserID: &s.User.ID,
+		ActiveID: &s.Account.ID, IdentityEpoch: s.Identity.Epoch, PartnerEpoch: s.facts.Partner.OwnEpoch, AccountEpoch: s.Account.Epoch + s.Holder.UsersEpoch,
+		CreatedAt: tx.Now(), SeenAt: tx.Now(), EndsAt: min(tx.Now().Add(s.limits.ActAs), s.Session.EndsAt), OpenerID: &s.Session.ID}
+}
+
+func (s *Standing) enterAs(tx *store.Tx, row sessionRow, token string) (Session, error) {
 	if err := tx.Insert(&row); err != nil {
 		return Session{}, err
 	}

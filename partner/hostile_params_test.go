@@ -136,7 +136,7 @@ func (w *world) mailParameters(me context.Context) []parameter {
 		{"Accept.token", true, func(s string) error {
 			return errOf(w.reg.Access.Accept(bg, partner.Secret(s), partner.Acceptance{Password: password}))
 		}},
-		{"Invited.token", true, func(s string) error { _, _, err := w.reg.Access.Invited(bg, partner.Secret(s)); return err }},
+		{"Invited.token", true, func(s string) error { _, err := w.reg.Access.Invited(bg, partner.Secret(s)); return err }},
 		{"EndSession", true, func(s string) error { return w.reg.Access.EndSession(me, s) }},
 		{"Retry", true, func(s string) error { return w.reg.Activity.Retry(w.vendor, s) }},
 		{"Dismiss", true, func(s string) error { return w.reg.Activity.Dismiss(w.vendor, s) }},

@@ -18,6 +18,9 @@ type AccountID string
 // UserID names a user: usr_…
 type UserID string
 
+// MemberID names a member of an account: mem_…
+type MemberID string
+
 // Vendor is the organisation that runs the platform, one per installation. It exists from the first migration, holds no licences
 // and cannot be blocked.
 const Vendor ID = "prt_vendor"
@@ -30,6 +33,9 @@ func (i AccountID) String() string { return string(i) }
 
 // String returns the id as text.
 func (i UserID) String() string { return string(i) }
+
+// String returns the id as text.
+func (i MemberID) String() string { return string(i) }
 
 func (ID) holder()        {}
 func (AccountID) holder() {}
@@ -110,6 +116,16 @@ func (p NewProject) Format(s fmt.State, _ rune) {
 // Format implements fmt.Formatter for every verb, so that none shows the Password.
 func (u NewUser) Format(s fmt.State, _ rune) {
 	bare(s, u)
+}
+
+// Format implements fmt.Formatter for every verb, so that none shows the Token.
+func (n NewAccount) Format(s fmt.State, _ rune) {
+	bare(s, n)
+}
+
+// Format implements fmt.Formatter for every verb, so that none shows the Token.
+func (m MemberInfo) Format(s fmt.State, _ rune) {
+	bare(s, m)
 }
 
 // Format implements fmt.Formatter for every verb.

@@ -30,11 +30,13 @@ const (
 	wordPartner = "partner" // name of the organisation
 	wordName    = "name"    // of the person
 	wordProject = "project" // its name
+	wordAccount = "account" // its name
 	wordUntil   = "until"   // when the token or the access runs out, RFC 3339 in UTC
 	wordState   = "state"   // what was decided
 	wordRoles   = "roles"   // asked for
 
 	wordDelegation = "delegation" // its id
+	wordOwner      = "owner"      // name of an account's new owner
 )
 
 // deliver puts a letter about event on its way, in the transaction of the event. The token in it is the one that was made with it, however often
@@ -103,6 +105,24 @@ var texts = map[string]struct{ subject, body string }{
 
 you are invited to work for {partner} in our partner programme. Accept the invitation with the code below and choose a password.
 `},
+	templateInvitation: {"An invitation to {account}", `Hello,
+
+you are invited to work in {account} of {partner}. Accept the invitation with the code below and choose a password, or give the one that you have with
+us already.
+`},
+	templateOpenAccount: {"Your new account", `Hello {name},
+
+somebody, you we hope, wants to open an account of {partner} for you. Go on with the code below. If it was not you, do nothing.
+`},
+	templateTransferred: {"{account} has another owner", `Hello {name},
+
+the account {account} of {partner} has another owner: {owner}.
+`},
+	templateMemberReset: {"Your new password", `Hello,
+
+somebody asked for a new password for your log-in to {account} of {partner}. Choose one with the code below. If you do nothing, your password stays as it
+is.
+`},
 	templateReset: {"Your new password", `Hello {name},
 
 somebody, you we hope, asked for a new password for your log-in at {partner}. Choose one with the code below. If it was not you, do nothing: your
@@ -132,6 +152,10 @@ your access to the project {project} was {state}.
 const (
 	templateWelcome           = "welcome"
 	templateReset             = "password_reset"
+	templateInvitation        = "invitation"
+	templateMemberReset       = "member_password_reset"
+	templateOpenAccount       = "account_opening"
+	templateTransferred       = "account_transferred"
 	templateRevealed          = "password_revealed"
 	templateCloseConfirmation = "close_confirmation"
 	templateCloseNotice       = "close_notice"

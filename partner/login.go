@@ -1,8 +1,8 @@
 package partner
 
 import (
+	"cmp"
 	"context"
-	"errors"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -91,11 +91,30 @@ type opening struct {
 	source  string // where the log-in came from
 	renewed string // a new hash of the same password
 	gated   bool   // the organisation's gate has been passed alone: there are no others to pass
+	member  string // the place in an account that it is for; else where the identity belongs
+	opener  string // the session that it hangs on
+	endsAt  store.Micros
 }
 
-// begin writes the session and reads it as every later call will; barred is why there is none.
+// begin writes the session and reads it as every later call will; barred is why there is none. Whoever has places in accounts alone begins where he was
+// last, or in the first of them that lets him in.
 func (d *Access) begin(tx *store.Tx, identity identityRow, how opening) (s Session, barred, err error) {
-	row, err := d.insertSession(tx, identity, how)
+	places, err := placesOf(tx, identity, how.member)
+	if err != nil {
+		return s, nil, err
+	}
+	for _, p := range places {
+		var refused error
+		if s, refused, err = d.beginAt(tx, identity, p, how); err != nil || refused == nil {
+			return s, nil, err
+		}
+		barred = cmp.Or(barred, refused)
+	}
+	return s, cmp.Or[error](barred, ErrBadCredentials), nil
+}
+
+func (d *Access) beginAt(tx *store.Tx, identity identityRow, p workplace, how opening) (s Session, barred, err error) {
+	row, err := d.insertSession(tx, identity, p, how)
 	if err != nil {
 		return s, nil, err
 	}
@@ -111,19 +130,24 @@ func (d *Access) begin(tx *store.Tx, identity identityRow, how opening) (s Sessi
 	if err := remember(tx, identity.ID, how.source, how.renewed); err != nil {
 		return s, nil, err
 	}
+	if p.MemberID != "" {
+		if _, err := tx.Exec(decided, "UPDATE prm_members SET entered_at = ? WHERE id = ?", tx.Now(), p.MemberID); err != nil {
+			return s, nil, err
+		}
+	}
 	return st.session(how.token), nil, st.Record(tx, "session.opened", row.ID)
 }
 
 // insertSession writes the session with the epochs it is born in. The rows they come from are shared, so that a block or a password
 // change is either seen here or ends this session.
-func (d *Access) insertSession(tx *store.Tx, identity identityRow, how opening) (sessionRow, error) {
-	row := sessionRow{ID: tx.NewID("ses"), TokenHash: digest(how.token), IdentityID: identity.ID, CreatedAt: tx.Now(), SeenAt: tx.Now(),
-		EndsAt: tx.Now().Add(d.reg.opts.Session.Absolute)}
-	if err := findPlace(tx, identity, &row); err != nil {
-		return row, err
+func (d *Access) insertSession(tx *store.Tx, identity identityRow, at workplace, how opening) (sessionRow, error) {
+	row := sessionRow{ID: tx.NewID("ses"), TokenHash: digest(how.token), IdentityID: identity.ID, PartnerID: cmp.Or(at.Home, at.PartnerID), UserID: optional(at.UserID),
+		CreatedAt: tx.Now(), SeenAt: tx.Now(), EndsAt: tx.Now().Add(d.reg.opts.Session.Absolute), OpenerID: optional(how.opener)}
+	if how.endsAt != 0 {
+		row.EndsAt = min(row.EndsAt, how.endsAt)
 	}
 	if !how.gated {
-		if err := enterGates(tx, row.PartnerID, row.IdentityID, text(row.AccountID)); err != nil {
+		if err := enterGates(tx, row.PartnerID, at.PartnerID, row.IdentityID, at.AccountID); err != nil {
 			return row, err
 		}
 	}
@@ -139,42 +163,10 @@ func (d *Access) insertSession(tx *store.Tx, identity identityRow, how opening) 
 		return row, ErrBadCredentials
 	}
 	row.IdentityEpoch = now.Epoch
-	if row.AccountID != nil {
-		var a accountRow
-		if err := tx.Take(tx.From(deciding, accountsTable).Where("id = ?", *row.AccountID), &a, sharing); err != nil {
-			return row, err
-		}
-		row.AccountEpoch = a.Epoch
-	}
-	p, err := partnerByID(tx, ID(row.PartnerID), sharing)
-	if err != nil {
+	if err := at.bind(tx, &row); err != nil {
 		return row, err
 	}
-	row.PartnerEpoch = p.OwnEpoch
-	if row.AccountID != nil {
-		row.PartnerEpoch = p.UsersEpoch
-	}
 	return row, tx.Insert(&row)
-}
-
-// findPlace says where the identity belongs; it never moves.
-func findPlace(tx *store.Tx, identity identityRow, row *sessionRow) error {
-	if identity.Kind == "project" {
-		var a accountRow
-		if err := tx.Take(tx.From(deciding, accountsTable).Where("identity_id = ?", identity.ID), &a, ""); err != nil {
-			return err
-		}
-		row.AccountID, row.PartnerID = &a.ID, a.PartnerID
-		return nil
-	}
-	var u userRow
-	if err := tx.Take(tx.From(deciding, usersTable).Where("identity_id = ? AND ended_at = 0", identity.ID), &u, ""); errors.Is(err, ErrNotFound) {
-		return ErrBadCredentials
-	} else if err != nil {
-		return err
-	}
-	row.UserID, row.PartnerID = &u.ID, u.PartnerID
-	return nil
 }
 
 // remember keeps the source as known, and the renewed hash. A renewed hash is the same password: it ends no session.

@@ -32,7 +32,7 @@ type Message struct {
 	Text     Secret // in English, with the token
 	Token    Secret // for [Access.Accept]; empty if the message brings none
 
-	// Data is what Subject and Text were filled with: "partner", "name", "project", "until", when the token or the access runs out (RFC 3339, UTC), and
+	// Data is what Subject and Text were filled with: "partner", "name", "project", "account", its new "owner", "until", when the token or the access runs out (RFC 3339, UTC), and
 	// of delegations their id, "delegation", the "roles" asked for and the "state" it came to; those that the template has.
 	Data map[string]string
 }

@@ -43,7 +43,7 @@ type Options struct {
 	// LinkVerifiedEmail lets [Access.Enter] link an outside log-in to a user by an address that the provider says it has verified. Only for providers
 	// whose word for addresses is good. Defaults to false.
 	LinkVerifiedEmail bool
-	// StepUp is asked before a project is closed (action "account.close") and a password revealed ("user.reveal") whether the principal, usr_… or
+	// StepUp is asked before a project is closed (action "account.close"), an account given to another owner ("account.transfer") and a password revealed ("user.reveal") whether the principal, usr_… or
 	// acc_…, has lately proved anew who it is; no is [ErrForbidden], an error or a late answer ErrUnavailable. The host itself is not asked about, and
 	// inside a host transaction such calls refuse. Defaults to asking nobody.
 	StepUp func(ctx context.Context, principal, action, target string) (ok bool, err error)
@@ -53,13 +53,16 @@ type Options struct {
 	DeliverTokens bool
 	// InvitationLife is how long an invitation can be accepted. Defaults to 14 days.
 	InvitationLife time.Duration
+	// Features tells whether a function of the host's product is within a ceiling, both in the host's words; what it does not know is not. The
+	// ceiling is that of an account's type, and may be empty. Defaults to nothing being within any. See [Accounts.Entitled].
+	Features func(ctx context.Context, ceiling, feature string) (within bool, err error)
 	// Requirements adds faults to an agreement about to be created, for fields the host wants filled. Defaults to none.
 	Requirements func(Agreement) []FieldError
 	// MaxDepth bounds the tree of partners; a root is at depth 1. Defaults to 12, at most 32.
 	MaxDepth int
 	// Session bounds sessions. Defaults to 12 h idle, 30 days in all, and an hour for delegated ones.
 	Session SessionLimits
-	// CallbackTime bounds each call of Regions and StepUp. Defaults to 5 s.
+	// CallbackTime bounds each call of Regions, Features and StepUp. Defaults to 5 s.
 	CallbackTime time.Duration
 	// ConnectionWait bounds the wait for a free connection of the host's pool; then the call is ErrUnavailable. Defaults to 10 s.
 	ConnectionWait time.Duration

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
-	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
@@ -44,7 +43,7 @@ var (
 	errNotTheHost   = fail.New(fail.Forbidden, "only the host vouches for log-ins: use AsVendor")
 )
 
-// Enter opens a session for a user whom the host has authenticated itself; it needs AsVendor. A log-in that is linked to no user gets none, and
+// Enter opens a session for a user, or a member of accounts, whom the host has authenticated itself; it needs AsVendor. A log-in that is linked to no user gets none, and
 // no user is made. With Options.LinkVerifiedEmail an address that the provider has verified links it, once, to the user who has that address and no
 // outside log-in yet; one who was invited joins with that, unless a form is to be answered. [ErrForbidden] if there is no such user, or Partner names
 // another organisation than his; *[BlockedError] and [ErrPending] as Login. Not inside a host transaction.
@@ -65,7 +64,7 @@ func (d *Access) Enter(ctx context.Context, who Outside) (s Session, err error) 
 	}
 	var p place
 	err = store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
-		if p, err = linkedPlace(tx, who); err != nil || p.UserID != "" {
+		if p, err = linkedPlace(tx, who); err != nil || p.IdentityID != "" {
 			return err
 		}
 		p, err = d.placeByEmail(tx, who)
@@ -74,7 +73,7 @@ func (d *Access) Enter(ctx context.Context, who Outside) (s Session, err error) 
 	switch {
 	case err != nil:
 		return s, err
-	case p.UserID == "":
+	case p.IdentityID == "":
 		return s, errNoUserOfOurs
 	case who.Partner != "" && string(who.Partner) != p.PartnerID:
 		return s, errOtherClaim
@@ -94,7 +93,7 @@ func (d *Access) Enter(ctx context.Context, who Outside) (s Session, err error) 
 	return s, nil
 }
 
-// place is a user's, with what entering needs of it.
+// place is a user's, with what entering needs of it; of a member of accounts alone it is his log-in.
 type place struct {
 	UserID, PartnerID, IdentityID string
 	InviterOf                     string // organisation of the invitation's sender, if that is another one
@@ -111,6 +110,11 @@ func linkedPlace(tx *store.Tx, who Outside) (place, error) {
 	var list []place
 	err := tx.Query(deciding, &list, placeColumns+`TRUE AS linked FROM prm_outside_logins l JOIN prm_identities i ON i.id = l.identity_id
 		JOIN prm_users u ON u.identity_id = i.id WHERE l.issuer = ? AND l.subject = ? AND u.ended_at = 0 AND NOT u.invited`, who.Issuer, who.Subject)
+	if err == nil && len(list) == 0 { // who is a member of accounts alone
+		err = tx.Query(deciding, &list, `SELECT i.id AS identity_id, i.epoch, TRUE AS linked FROM prm_outside_logins l JOIN prm_identities i ON i.id = l.identity_id
+			WHERE l.issuer = ? AND l.subject = ? AND NOT EXISTS (SELECT 1 FROM prm_users u WHERE u.identity_id = i.id AND u.ended_at = 0)
+			AND EXISTS (SELECT 1 FROM prm_members m WHERE m.identity_id = i.id AND m.state = 'active')`, who.Issuer, who.Subject)
+	}
 	if err != nil || len(list) == 0 {
 		return place{}, err
 	}
@@ -166,7 +170,7 @@ func (d *Access) linkAndEnter(ctx context.Context, who Outside, p place, secret 
 	if p.Invited {
 		ask.Action = "user.invite"
 	}
-	err = d.reg.Write(AsVendor(ctx, ledger.System), ask, func(tx *store.Tx, st *Standing) error {
+	err = d.reg.Write(asSystem(ctx), ask, func(tx *store.Tx, st *Standing) error {
 		now, err := d.placeByEmail(tx, who)
 		if err != nil {
 			return err
@@ -180,15 +184,16 @@ func (d *Access) linkAndEnter(ctx context.Context, who Outside, p place, secret 
 			if err != nil {
 				return err
 			}
-			if err := st.join(tx, &o, joining{}); err != nil {
+			joined, err := st.join(tx, &o, joining{})
+			if err != nil {
 				return err
 			}
 			if err := useToken(tx, &o); err != nil {
 				return err
 			}
-			now.Epoch++
+			now.IdentityID, now.Epoch = joined.ID, joined.Epoch
 		}
-		if err := st.link(tx, UserID(p.UserID), p.IdentityID, who); err != nil {
+		if err := st.link(tx, p.UserID, now.IdentityID, who); err != nil {
 			return err
 		}
 		s, err = d.enterAs(tx, now, secret, true)
@@ -198,7 +203,7 @@ func (d *Access) linkAndEnter(ctx context.Context, who Outside, p place, secret 
 }
 
 // link writes down whose log-in it is.
-func (s *Standing) link(tx *store.Tx, user UserID, identity string, who Outside) error {
+func (s *Standing) link(tx *store.Tx, whose, identity string, who Outside) error {
 	fresh, err := tx.InsertNew(&outsideRow{Issuer: who.Issuer, Subject: who.Subject, IdentityID: identity, CreatedAt: tx.Now()})
 	if err != nil {
 		return err
@@ -206,7 +211,7 @@ func (s *Standing) link(tx *store.Tx, user UserID, identity string, who Outside)
 	if !fresh {
 		return &ValidationError{Fields: []FieldError{{Path: "subject", Code: "taken", Message: "is linked to a user already"}}}
 	}
-	return s.Record(tx, "login.linked", string(user), "issuer", "subject")
+	return s.Record(tx, "login.linked", whose, "issuer", "subject")
 }
 
 // Link links an outside log-in to a user, who may have several. Vendor only. A field error "subject", "taken", if it is linked already: [Users.Unlink]
@@ -225,7 +230,7 @@ func (d *Users) Link(ctx context.Context, id UserID, who Outside) (err error) {
 		if err := tx.Query(decided, &identity, "SELECT identity_id FROM prm_users WHERE id = ?", id); err != nil {
 			return err
 		}
-		return s.link(tx, id, identity, who)
+		return s.link(tx, string(id), identity, who)
 	})
 }
 

@@ -14,9 +14,13 @@ type rule struct {
 	admin    bool   // a partner's admin, for his own organisation and what it manages
 	member   Right  // a partner's member with this right, for his own organisation, within his scope
 	project  bool   // a project's delegated log-in, for itself
-	guest    bool   // a delegated session as well, for the project it is in
+	guest    bool   // a member's or a delegated session as well, for the account it is in
+	worker   bool   // of members' sessions, those of whoever works in the account with its licences
 	anybody  bool   // whoever has a live session, for itself
 	customer bool   // the end customer, for projects that are his
+	system   bool   // the SDK itself alone
+
+	owner ownership // what the owner of the account may besides, or nobody else
 
 	on     subject // what the target is
 	needs  bool    // there must be a target
@@ -27,6 +31,7 @@ type rule struct {
 	whole  bool    // of members, only for one who is not limited to some accounts
 	person bool    // of sessions, only for one of who acts in it: no delegated one
 	nests  bool    // begins a delegated session
+	needed denials // what the account's type must not deny
 	enters bool    // is about guests: not while the users of the project are blocked
 	works  bool    // only under an organisation that is neither pending nor archived: new work, and what an archived one's must not come to
 	joins  bool    // new people: nor blocked
@@ -44,7 +49,17 @@ type subject int
 const (
 	onPartner subject = iota
 	onAccount
-	onHolder // either
+	onProject // an account that is a project
+	onHolder  // an organisation or an account
+)
+
+// ownership is what owning an account has to do with an action on it.
+type ownership int
+
+const (
+	_       ownership = iota
+	mayOwn            // its owner may as well
+	mustOwn           // its owner alone may
 )
 
 // rightStates are what the target account must be in.
@@ -98,17 +113,32 @@ var rules = map[string]rule{
 	"user.disable":        {vendor: true, staff: support, admin: true, needs: true},
 	"user.remove":         {vendor: true, admin: true, needs: true},
 	"user.sessions":       {vendor: true, staff: support, admin: true, needs: true},
+	"account.open":        {vendor: true, admin: true, others: true, works: true, joins: true},
+	"account.open_own":    {admin: true, member: anyRight, whole: true, works: true, joins: true},
+	"account.open_mailed": {system: true, others: true, works: true, joins: true},
+	"account.mail_open":   {vendor: true},
+	"account.edit":        {vendor: true, admin: true, owner: mayOwn, on: onAccount, needs: true, states: usable},
+	"account.transfer":    {vendor: true, admin: true, owner: mayOwn, on: onAccount, needs: true},
+	"account.misuse":      {vendor: true, on: onAccount, needs: true},
+	"account.types":       {vendor: true, anybody: true},
+	"account.define_type": {vendor: true},
+	"member.list":         {vendor: true, staff: support, admin: true, member: anyRight, project: true, on: onAccount, needs: true},
+	"member.add":          {owner: mustOwn, on: onAccount, needs: true, works: true, enters: true, states: usable},
+	"member.edit":         {owner: mustOwn, on: onAccount, needs: true},
+	"member.accept":       {system: true, on: onAccount, needs: true, works: true, enters: true, states: usable},
+	"member.end":          {system: true, on: onAccount, needs: true},
+	"access.act_as":       {owner: mustOwn, on: onAccount, needs: true, nests: true, works: true, enters: true, states: enterable},
 	"project.open":        {admin: true, member: Projects, whole: true, works: true},
 	"account.list":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, guest: true},
 	"account.read":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, guest: true, on: onAccount, needs: true},
-	"project.edit":        {admin: true, member: Projects, on: onAccount, needs: true, states: usable},
-	"project.password":    {admin: true, member: Projects, on: onAccount, needs: true, home: true, states: usable},
-	"account.sessions":    {vendor: true, staff: support, admin: true, member: Projects, project: true, on: onAccount, needs: true},
-	"account.close":       {admin: true, member: Projects, on: onAccount, needs: true, works: true, states: closable},
+	"project.edit":        {admin: true, member: Projects, on: onProject, needs: true, states: usable},
+	"project.password":    {admin: true, member: Projects, on: onProject, needs: true, home: true, states: usable},
+	"account.sessions":    {vendor: true, staff: support, admin: true, member: Projects, owner: mayOwn, project: true, on: onAccount, needs: true},
+	"account.close":       {admin: true, member: Projects, on: onProject, needs: true, works: true, states: closable},
 	"account.suspend":     {vendor: true, on: onAccount, needs: true, states: suspendable},
 	"account.resume":      {vendor: true, on: onAccount, needs: true, states: suspended},
 	"access.session":      {anybody: true},
-	"access.switch":       {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable},
+	"access.switch":       {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable, needed: denyLicenses},
 	"access.password":     {anybody: true, person: true},
 	"access.act_for":      {admin: true, member: anyRight, on: onAccount, needs: true, nests: true, enters: true, works: true, states: enterable},
 	"delegation.request":  {admin: true, member: anyRight, on: onAccount, needs: true, enters: true, works: true, states: enterable},
@@ -128,14 +158,14 @@ var rules = map[string]rule{
 	"license.find":        {vendor: true, admin: true, project: true, anybody: true},
 	"license.grant":       {vendor: true, needs: true, others: true, works: true},
 	"license.revoke":      {vendor: true, on: onHolder, needs: true},
-	"license.assign":      {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves},
+	"license.assign":      {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves, needed: denyLicenses},
 	"license.return":      {admin: true, member: Licenses, on: onAccount, active: true, works: true, states: forMoves},
 	"license.ask":         {admin: true, member: Licenses, whole: true, works: true},
 	"license.requests":    {vendor: true, admin: true, member: Licenses, whole: true},
 	"license.decide":      {vendor: true, needs: true, others: true, works: true},
 	"license.cap":         {vendor: true, on: onAccount, needs: true},
 	"license.correct":     {vendor: true, on: onHolder, needs: true, states: usable},
-	"license.use":         {admin: true, member: Licenses, project: true, on: onAccount, needs: true, works: true, states: forMoves},
+	"license.use":         {admin: true, member: Licenses, project: true, worker: true, on: onAccount, needs: true, works: true, states: forMoves, needed: denyLicenses},
 	"license.shrink":      {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves},
 	"license.read":        {vendor: true, admin: true, member: anyRight, project: true, guest: true, on: onHolder, needs: true},
 	"license.history":     {vendor: true, admin: true, member: Licenses, whole: true, on: onHolder, needs: true},
@@ -192,7 +222,7 @@ func (v *verdict) decide(f *facts, action string) {
 		v.take(no(ErrUnknownCode, "action", "no such action"))
 		return
 	}
-	if v.take(f.alive()) || v.take(f.visible(&r)) || v.take(f.right(&r)) {
+	if v.take(f.alive()) || v.take(f.visible(&r)) || v.take(f.right(&r)) || v.take(f.typeAllows(&r)) {
 		return
 	}
 	v.state = true
@@ -212,7 +242,7 @@ func (f *facts) visible(r *rule) step {
 
 func (f *facts) sees(r *rule) bool {
 	switch {
-	case f.isGuest() && r.nests:
+	case f.isDelegated() && r.nests:
 		return true // whatever it is, it will be refused
 	case f.active && f.Active.ID == "":
 		return true // the session has not switched: the call itself says so
@@ -220,7 +250,9 @@ func (f *facts) sees(r *rule) bool {
 		return !r.needs
 	case f.Holder.ID == "" || f.Account.State == "deleted":
 		return false
-	case r.on == onAccount && f.Account.ID == "" || r.on == onPartner && f.Account.ID != "":
+	case (r.on == onAccount || r.on == onProject) && f.Account.ID == "" || r.on == onPartner && f.Account.ID != "":
+		return false
+	case r.on == onProject && f.Account.Type != typeProject:
 		return false
 	case f.isCustomer():
 		return f.Account.Customer == f.actor.customer
@@ -249,29 +281,31 @@ func (f *facts) isBelow() bool {
 // right looks the actor up in the matrix row.
 func (f *facts) right(r *rule) step {
 	switch {
+	case r.system && !f.actor.system:
+		return no(errNotAllowed, "right", "this happens by itself")
+	case r.system:
+		return step{}
 	case f.isCustomer():
 		if !r.customer {
 			return no(errNotAllowed, "right", "a customer may not")
 		}
 		return ok("right", "the customer whose project it is may")
-	case f.isGuest() && r.nests:
+	case f.isDelegated() && r.nests:
 		return no(ErrNestedDelegation, "right", "a delegated session may not begin another")
-	case f.isGuest() && r.person:
+	case f.isDelegated() && r.person:
 		return no(errNotAllowed, "right", "a delegated session may not")
+	case r.owner == mustOwn && !f.owns():
+		return no(ErrNotOwner, "right", "this is for the account's owner")
+	case r.owner == mustOwn:
+		return ok("right", "the account's owner may")
 	case r.anybody && f.target == "" && f.actor.host == "":
 		return step{}
 	case f.isVendor():
 		return f.vendorRight(r)
 	case f.isProject():
-		switch {
-		case f.isGuest() && !r.guest:
-			return no(errNotAllowed, "right", "a delegated session may not")
-		case f.isGuest():
-			return ok("right", "a delegated session may")
-		case !r.project:
-			return no(errNotAllowed, "right", "a project's log-in may not")
-		}
-		return ok("right", "the project's own log-in may")
+		return f.insideRight(r)
+	case r.owner == mayOwn && f.owns():
+		return ok("right", "the account's owner may")
 	case !r.admin && r.customer:
 		return no(errNotAllowed, "right", "this is for the customer")
 	case !r.admin:
@@ -284,6 +318,44 @@ func (f *facts) right(r *rule) step {
 		return ok("right", "an admin of an organisation above may")
 	}
 	return ok("right", "an admin of the organisation may")
+}
+
+// owns tells whether the session is that of the target account's owner, and of nobody on his behalf.
+func (f *facts) owns() bool { return f.User.ID != "" && f.User.ID == f.Account.Owner }
+
+// insideRight looks a session of an account up in the matrix row.
+func (f *facts) insideRight(r *rule) step {
+	who := "a member of the account"
+	switch {
+	case f.isDelegated():
+		who = "a delegated session"
+	case !f.isGuest():
+		who = "a project's log-in"
+	}
+	if may := r.project && !f.isGuest() || r.guest && f.isGuest() || r.worker && f.isWorker(); !may {
+		return no(errNotAllowed, "right", who+" may not")
+	}
+	return ok("right", who+" may")
+}
+
+// isWorker tells whether the session is of a member whose work uses up the account's licences: an employee, or one who contributes to a project. For
+// those it stands where the project's shared log-in did (CLW-25).
+func (f *facts) isWorker() bool {
+	switch MemberKind(f.Session.Kind) {
+	case Employee:
+		return true
+	case Guest:
+		return f.Session.Roles != roleViewer
+	}
+	return false
+}
+
+// typeAllows refuses what accounts of the target's type never have.
+func (f *facts) typeAllows(r *rule) step {
+	if f.Account.Denies&r.needed != 0 {
+		return no(ErrForbiddenForAccountType, "type", "accounts of the type "+f.Account.Type+" may not")
+	}
+	return step{}
 }
 
 // vendorRight looks the vendor up in the matrix row: the host has every right of it, its users what their role gives.

@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
-
-// Accounts is the desk of projects: partner users open, edit and close those of their own organisation; the vendor reads all and
-// suspends.
-type Accounts struct{ reg *Registry }
 
 // typeProject is the account type of projects.
 const typeProject = "project"
@@ -40,25 +35,6 @@ type NewProject struct {
 
 	prepared *preparedProject
 }
-
-// Account is an account as it stands; Project is nil for types other than project.
-type Account struct {
-	ID      AccountID
-	Partner ID
-	Type    string // "project"
-	Name    string
-	State   string   // "active", "idle_notified", "suspended", "closing", "deleting", "deleted"
-	Blocks  []string // why access to it is refused now
-	Region  string   // fixed when it opened
-	Version int64
-	Created time.Time
-	// Replayed tells that OpenProject saw the key before: this is what it made then, as it stands now.
-	Replayed bool
-	Project  *NewProject // as it stands; Password is always empty, Key too but in what OpenProject returns
-}
-
-// AccountFilter narrows List; the zero value is everything in scope.
-type AccountFilter struct{ Partner ID }
 
 // OpenProject opens a project with its delegated log-in; for partner users, of partners with [Operate]. *[ValidationError] with every
 // failing field ("taken" for name or login, which a closing project keeps, "no_region" with [ErrNoRegion]), [ErrPending], [ErrUnavailable] if Options.Regions fails.
@@ -133,8 +109,19 @@ func (s *Standing) insertProject(tx *store.Tx, id string, p NewProject) error {
 	} else if !fresh {
 		return errLoginTaken()
 	}
+	t, err := typeOf(tx, typeProject, sharing)
+	if err != nil {
+		return err
+	}
+	if err := takeAccount(tx, s.Of(), t); err != nil {
+		return err
+	}
+	owner, err := s.opener(tx)
+	if err != nil {
+		return err
+	}
 	row := accountRow{
-		ID: id, PartnerID: of, Type: typeProject, IdentityID: &identity.ID, Name: p.Name, NameKey: nameKey(p.Name), State: "active",
+		ID: id, PartnerID: of, OwnerID: owner, Denies: t.Denies, Type: typeProject, IdentityID: &identity.ID, Name: p.Name, NameKey: nameKey(p.Name), State: "active",
 		Region: p.prepared.region, Email: p.prepared.email, Company: p.Company, Country: p.prepared.country, Phone: p.prepared.phone, Locale: p.Locale,
 		Customer: p.Customer, Version: 1, CreatedAt: tx.Now(),
 	}
@@ -195,80 +182,4 @@ func (r *Registry) withTaken(ctx context.Context, ask Ask, err error, login, pro
 		return denied
 	}
 	return c.err()
-}
-
-// Get returns one account in the caller's scope.
-func (d *Accounts) Get(ctx context.Context, id AccountID) (a Account, err error) {
-	defer wrap(&err, "get %s", id)
-	err = d.reg.Read(ctx, Ask{Action: "account.read", Target: string(id)}, func(tx *store.Tx, s *Standing) error {
-		a, err = s.account(tx, string(id))
-		return err
-	})
-	return a, err
-}
-
-// List pages through the accounts in the caller's scope, newest first.
-func (d *Accounts) List(ctx context.Context, f AccountFilter, p PageRequest) (page Page[Account], err error) {
-	defer wrap(&err, "list accounts")
-	at, err := p.at("accounts", f.Partner)
-	if err != nil {
-		return page, err
-	}
-	err = d.reg.Read(ctx, Ask{Action: "account.list", Target: string(f.Partner)}, func(tx *store.Tx, s *Standing) error {
-		q := tx.From(s.scope(false), accountsTable).Where("state <> 'deleted'")
-		if f.Partner != "" {
-			q = q.Where("partner_id = ?", f.Partner)
-		}
-		var rows []accountRow
-		if err := tx.Find(store.After(q, accountsTable, "created_at", at.place, at.started, at.limit), &rows); err != nil {
-			return err
-		}
-		logins, err := projectLogins(tx, rows)
-		page = pageFrom(at, rows, accountRow.place, func(r accountRow) Account { return r.public(logins) })
-		return err
-	})
-	return page, err
-}
-
-// account reads one as the actor may see it.
-func (s *Standing) account(tx *store.Tx, id string) (Account, error) {
-	var row accountRow
-	if err := tx.Take(tx.From(s.scope(false), accountsTable).Where("id = ?", id), &row, ""); err != nil {
-		return Account{}, err
-	}
-	logins, err := projectLogins(tx, []accountRow{row})
-	return row.public(logins), err
-}
-
-// projectLogins reads the delegated log-in names of rows that were read in scope.
-func projectLogins(tx *store.Tx, rows []accountRow) (map[string]string, error) {
-	var ids []string
-	for _, r := range rows {
-		if r.IdentityID != nil {
-			ids = append(ids, *r.IdentityID)
-		}
-	}
-	var found []struct{ ID, Login string }
-	if len(ids) > 0 {
-		if err := tx.Query(deciding, &found, "SELECT id, login FROM prm_identities WHERE id IN ?", ids); err != nil {
-			return nil, err
-		}
-	}
-	logins := make(map[string]string, len(found))
-	for _, f := range found {
-		logins[f.ID] = f.Login
-	}
-	return logins, nil
-}
-
-func (r accountRow) public(logins map[string]string) Account {
-	out := Account{
-		ID: AccountID(r.ID), Partner: ID(r.PartnerID), Type: r.Type, Name: r.Name, State: r.State, Blocks: r.Blocks.reasons(), Region: r.Region,
-		Version: r.Version, Created: r.CreatedAt.Time(),
-	}
-	if r.Type == typeProject {
-		out.Project = &NewProject{Name: r.Name, Email: r.Email, Company: r.Company, Country: r.Country, Login: logins[text(r.IdentityID)],
-			Phone: r.Phone, Locale: r.Locale, Customer: r.Customer, Partner: ID(r.PartnerID)}
-	}
-	return out
 }

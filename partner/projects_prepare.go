@@ -111,42 +111,50 @@ func projectDigest(p NewProject, withPassword bool) string {
 	return c.digest()
 }
 
-// region asks the host which region serves a country; it waits no longer than CallbackTime even for a callback that ignores its
-// context.
+// region asks the host which region serves a country.
 func (r *Registry) region(ctx context.Context, country string) (string, error) {
 	if r.opts.Regions == nil {
 		return country, nil
 	}
+	region, err := callHost(ctx, r, "the region of the country", func(ctx context.Context) (string, error) { return r.opts.Regions(ctx, country) })
+	if err != nil {
+		return "", err
+	}
+	var c checks
+	if region != "" && !c.text("region", region, true, maxNumber) {
+		return "", fail.New(fail.Unavailable, fmt.Sprintf("Options.Regions: %s", c.fields[0].Message))
+	}
+	return region, nil
+}
+
+// callHost asks the host; it waits no longer than CallbackTime even for a callback that ignores its context.
+func callHost[T any](ctx context.Context, r *Registry, what string, call func(context.Context) (T, error)) (answer T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.CallbackTime)
 	defer cancel()
-	type answer struct {
-		region   string
+	type reply struct {
+		answer   T
 		err      error
 		panicked any
 	}
-	answers := make(chan answer, 1)
+	replies := make(chan reply, 1)
 	go func() {
-		var a answer
+		var a reply
 		defer func() {
 			a.panicked = recover()
-			answers <- a
+			replies <- a
 		}()
-		a.region, a.err = r.opts.Regions(ctx, country)
+		a.answer, a.err = call(ctx)
 	}()
 	select {
-	case a := <-answers:
+	case a := <-replies:
 		if a.panicked != nil {
 			panic(a.panicked) // the host's bug, on the host's stack
 		}
 		if a.err != nil {
-			return "", fail.Because(fail.Unavailable, "the region of the country", a.err)
+			return answer, fail.Because(fail.Unavailable, what, a.err)
 		}
-		var c checks
-		if a.region != "" && !c.text("region", a.region, true, maxNumber) {
-			return "", fail.New(fail.Unavailable, fmt.Sprintf("Options.Regions: %s", c.fields[0].Message))
-		}
-		return a.region, nil
+		return a.answer, nil
 	case <-ctx.Done():
-		return "", fail.Because(fail.Unavailable, "the region of the country", ctx.Err())
+		return answer, fail.Because(fail.Unavailable, what, ctx.Err())
 	}
 }

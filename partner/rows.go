@@ -21,6 +21,8 @@ const (
 	certificationsTable = "prm_certifications"
 	delegationsTable    = "prm_delegations"
 	tiersTable          = "prm_tiers"
+	membersTable        = "prm_members"
+	typesTable          = "prm_account_types"
 	keysTable           = "prm_keys"
 )
 
@@ -118,6 +120,8 @@ type accountRow struct {
 	Phone      string
 	Locale     string
 	Customer   string
+	OwnerID    string // a user of the partner
+	Denies     denials
 	Version    int64
 	CreatedAt  store.Micros `gorm:"autoCreateTime:false"`
 }
@@ -144,6 +148,9 @@ type sessionRow struct {
 	OpenerID      *string // the session that a delegated one was opened in
 	GrantedUntil  store.Micros
 	Roles         string
+	MemberID      *string // in whose place it works
+	MemberKind    string
+	Reason        string // of who acts as another
 }
 
 func (sessionRow) TableName() string { return sessionsTable }

@@ -125,9 +125,9 @@ func (w *world) crowd(old, fresh, users int) {
 			insert(tx, n, "prm_users (id, identity_id, partner_id, name, role, disabled, version, created_at) ",
 				"'usr_"+prefix+"' || "+digits+", 'idn_"+prefix+"' || "+digits+", "+of+", 'User', 'admin', FALSE, 1, i FROM n WHERE "+where)
 		}
-		account := func(n int, of, prefix, identity, where string) {
-			insert(tx, n, "prm_accounts (id, partner_id, type, identity_id, name, name_key, state, blocks, epoch, region, email, company, country, phone, locale, version, created_at) ",
-				"'acc_"+prefix+"' || "+digits+", "+of+", 'project', "+identity+", '"+prefix+"' || "+digits+", '"+prefix+"' || "+digits+
+		account := func(n int, of, owner, prefix, identity, where string) {
+			insert(tx, n, "prm_accounts (id, partner_id, owner_id, type, identity_id, name, name_key, state, blocks, epoch, region, email, company, country, phone, locale, version, created_at) ",
+				"'acc_"+prefix+"' || "+digits+", "+of+", "+owner+", 'project', "+identity+", '"+prefix+"' || "+digits+", '"+prefix+"' || "+digits+
 					", 'active', 0, 0, 'DE', '', '', 'DE', '', '', 1, i FROM n WHERE "+where)
 		}
 		for age, n := range map[string]int{"old": old, "new": fresh} {
@@ -140,12 +140,12 @@ func (w *world) crowd(old, fresh, users int) {
 					", '', '+10000' || "+digits+", '', 'EUR', '', TRUE, TRUE, TRUE, FALSE, 0, FALSE, 0, 0, 0, FALSE, 0, 0, 'usr_"+age+"' || "+digits+" FROM n")
 			user(n, age, "'prt_"+age+"' || "+digits, "TRUE")
 			user(n, "second-"+age, "'prt_"+age+"' || "+digits, "i % 2 = 0")
-			account(n, "'prt_"+age+"' || "+digits, age, "NULL", "i % 10 = 5")
+			account(n, "'prt_"+age+"' || "+digits, "'usr_"+age+"' || "+digits, age, "NULL", "i % 10 = 5")
 		}
 		identity(users, "human", "mass", "TRUE")
 		user(users, "mass", "'prt_old00001'", "TRUE")
 		identity(users, "project", "work", "TRUE")
-		account(users, "'prt_old00003'", "work", "'idn_work' || "+digits, "TRUE")
+		account(users, "'prt_old00003'", "'usr_old00003'", "work", "'idn_work' || "+digits, "TRUE")
 		return nil
 	}))
 	if w.db.Kind == dbtest.Postgres {

@@ -15,11 +15,12 @@ type Access struct{ reg *Registry }
 // Session is proof of who acts. Its token is unexported; Token hands it to a cookie.
 type Session struct {
 	ID        string    // ses_…
-	Principal string    // usr_…, or acc_… for a project's delegated log-in, and in a delegated session
+	Principal string    // usr_…, mem_… in a place in an account, or acc_… for a project's delegated log-in and whoever is let in for its customer
 	Actor     string    // who acts: the principal, but in a delegated session usr_…
-	Partner   ID        // the actor's organisation
-	Account   AccountID // of a project's delegated log-in, or the one that a delegated session is in
-	Roles     []string  // in a delegated session: what its actor may do there, in the host's words
+	Partner   ID        // the actor's organisation; of a member who is no partner's user that of the account
+	Account   AccountID // the one that the session is in, and is all that it has to do with
+	Roles     []string  // in such a session what its actor may do there, in the words of the host; none for a project's own log-in
+	Reason    string    // of [Access.ActAs]
 	Region    string    // of the project it works in, that one or the one switched into, when the session was read
 	Expires   time.Time // at the latest; idle sessions end before
 	Created   time.Time // in what Sessions returns
@@ -27,7 +28,7 @@ type Session struct {
 	token     *string   // a pointer: fmt prints an address, not the token
 }
 
-// Token returns what Resume takes; the database keeps only its digest. Empty for a session that one of Login, Resume, Enter, Accept and ActFor did not make.
+// Token returns what Resume takes; the database keeps only its digest. Empty for a session that Sessions returned.
 func (s Session) Token() Secret {
 	if s.token == nil {
 		return ""
@@ -142,7 +143,7 @@ func (s *Standing) setActive(tx *store.Tx, project *string, kind, target string)
 type Active struct {
 	Holder Holder   // the project switched into, the project of a delegated log-in or session, or the organisation's pool
 	Region string   // of the project; empty for a pool
-	Roles  []string // of a delegated session
+	Roles  []string // of a member's or a delegated session
 }
 
 // Active returns where the caller's session works now, for host code that runs jobs there. *[BlockedError] if the project it has
@@ -218,14 +219,14 @@ func (s *Standing) ownLogin(tx *store.Tx) (identity identityRow, rules passwordR
 		return identity, rules, err
 	}
 	about := []string{identity.Login, identity.Email}
-	if s.isProject() {
+	if s.isProject() && !s.isGuest() {
 		a, err := s.account(tx, s.Own.ID)
 		if err != nil {
 			return identity, rules, err
 		}
 		about = []string{a.Name, a.Project.Login, a.Project.Email}
 	}
-	rules, err = s.reg.passwordRules(tx, s.Home(), about...)
+	rules, err = s.reg.passwordRules(tx, ID(cmp.Or(s.guest.partner.ID, s.facts.Partner.ID)), about...)
 	return identity, rules, err
 }
 
@@ -245,11 +246,16 @@ func (s *Standing) changePassword(tx *store.Tx, identity identityRow, new Secret
 	if err := g.forgive(tx); err != nil {
 		return err
 	}
-	if !s.isProject() {
-		if err := voidTokens(tx, UserID(s.User.ID), resetsPassword); err != nil {
+	if user := UserID(cmp.Or(s.guest.user.ID, s.User.ID)); user != "" {
+		if err := voidTokens(tx, user, resetsPassword); err != nil {
 			return err
 		}
-		if err := s.reg.keepShown(tx, UserID(s.User.ID), new); err != nil {
+		if err := s.reg.keepShown(tx, user, new); err != nil {
+			return err
+		}
+	}
+	if s.Session.Member != "" {
+		if err := voidMemberTokens(tx, s.Session.Member, resetsPassword); err != nil {
 			return err
 		}
 	}

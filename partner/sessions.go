@@ -3,6 +3,7 @@ package partner
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -10,12 +11,13 @@ import (
 // live is what a session must be to count as one: its idle and absolute limits are passed in. What one rests on that is granted until 1 was revoked.
 const live = `granted_until <> 1 AND ends_at > ? AND seen_at > ? AND identity_epoch = (SELECT epoch FROM prm_identities WHERE id = prm_sessions.identity_id)
 	AND partner_epoch = (SELECT CASE WHEN prm_sessions.account_id IS NULL THEN own_epoch ELSE users_epoch END FROM prm_partners WHERE id = prm_sessions.partner_id)
-	AND account_epoch = CASE WHEN delegation_id IS NULL THEN COALESCE((SELECT epoch FROM prm_accounts WHERE id = prm_sessions.account_id), 0)
-		ELSE (SELECT a.epoch + p.users_epoch FROM prm_accounts a JOIN prm_partners p ON p.id = a.partner_id WHERE a.id = prm_sessions.active_id) END`
+	AND account_epoch = CASE WHEN delegation_id IS NULL AND member_id IS NULL OR account_id IS NOT NULL
+		THEN COALESCE((SELECT epoch FROM prm_accounts WHERE id = prm_sessions.account_id), 0) ELSE (SELECT a.epoch + p.users_epoch FROM prm_accounts a JOIN prm_partners p ON p.id = a.partner_id WHERE a.id = prm_sessions.active_id) END`
 
-// Sessions pages through the live sessions of a principal, newest first, without their tokens: usr_…, acc_… for a project's log-in, or "", the
-// caller's own. Those who may end them see them: of users as [Access.LogoutAll], of projects those who may set their password, and the vendor.
-// Delegated sessions are among those of their user and of their project; in one, only itself is seen.
+// Sessions pages through the live sessions of a principal, newest first, without their tokens: usr_…, mem_… in a place in an account, acc_… for all in
+// an account, a project's log-in among them, or "", the caller's own. Those who may end them see them: of users as [Access.LogoutAll], of accounts and
+// their members the partner's admins, members with the right to projects, the vendor and its support, and of members the account's owner.
+// Sessions in an account are among those of their user, too; in one, only those in the same place are seen, and in a delegated one only itself.
 func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) (page Page[Session], err error) {
 	defer wrap(&err, "list sessions")
 	at, err := p.at("sessions", principal)
@@ -32,12 +34,17 @@ func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) 
 		}
 		q := tx.From(decided, sessionsTable).Where(live, tx.Now(), tx.Now().Add(-s.limits.Idle))
 		switch {
-		case s.isGuest():
+		case s.isDelegated():
 			q = q.Where("id = ?", s.Session.ID)
+		case s.isGuest():
+			q = q.Where("member_id = ?", s.Session.Member)
 		case principal == "":
 			q = q.Where("identity_id = ?", s.Identity.ID)
+		case isMember(principal):
+			q = q.Where("member_id = ?", principal)
 		case s.Account.ID != "" || principal == s.Own.ID:
-			q = q.Where("(identity_id = (SELECT identity_id FROM prm_accounts WHERE id = ?) OR active_id = ? AND delegation_id IS NOT NULL)", principal, principal)
+			q = q.Where(`(identity_id = (SELECT identity_id FROM prm_accounts WHERE id = ?) OR active_id = ? AND (delegation_id IS NOT NULL OR member_id IS NOT NULL)
+				OR account_id = ? AND member_id IS NOT NULL)`, principal, principal, principal)
 		default:
 			q = q.Where("identity_id = (SELECT identity_id FROM prm_users WHERE id = ?) AND user_id = ?", principal, principal)
 		}
@@ -51,12 +58,23 @@ func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) 
 
 func (r sessionRow) public() Session {
 	s := Session{ID: r.ID, Actor: text(r.UserID) + text(r.AccountID), Partner: ID(r.PartnerID), Account: AccountID(text(r.AccountID)),
-		Created: r.CreatedAt.Time(), LastUsed: r.SeenAt.Time(), Expires: r.EndsAt.Time()}
-	if s.Principal = s.Actor; r.DelegationID != nil {
-		s.Principal, s.Account, s.Roles = text(r.ActiveID), AccountID(text(r.ActiveID)), rolesOf(r.Roles)
+		Roles: rolesOf(r.Roles), Reason: r.Reason, Created: r.CreatedAt.Time(), LastUsed: r.SeenAt.Time(), Expires: r.EndsAt.Time()}
+	s.Principal = s.Actor
+	switch {
+	case r.DelegationID != nil:
+		s.Principal = text(r.ActiveID)
+	case r.MemberID != nil:
+		if s.Principal = *r.MemberID; r.MemberKind != string(Special) {
+			s.Actor = s.Principal
+		}
+	}
+	if r.DelegationID != nil || r.MemberID != nil && r.AccountID == nil {
+		s.Account = AccountID(text(r.ActiveID))
 	}
 	return s
 }
+
+func isMember(principal string) bool { return strings.HasPrefix(principal, "mem_") }
 
 // aboutSessions is the call about a principal's sessions.
 func (d *Access) aboutSessions(ctx context.Context, principal string) (Ask, error) {
@@ -66,7 +84,7 @@ func (d *Access) aboutSessions(ctx context.Context, principal string) (Ask, erro
 	}
 	guest := false
 	err := d.reg.Read(ctx, own, func(_ *store.Tx, s *Standing) error {
-		if guest = s.isGuest(); guest || s.Session.ID == "" || s.name() != principal {
+		if guest = s.isDelegated() || s.isGuest() && s.name() != principal; guest || s.Session.ID == "" || s.name() != principal {
 			return errNotAllowed
 		}
 		return nil
@@ -78,6 +96,8 @@ func (d *Access) aboutSessions(ctx context.Context, principal string) (Ask, erro
 		return own, err
 	case project:
 		return Ask{Action: "account.sessions", Target: principal}, nil
+	case isMember(principal):
+		return d.reg.aboutMember(ctx, "account.sessions", MemberID(principal))
 	}
 	return d.reg.Users.about(ctx, "user.sessions", UserID(principal))
 }
@@ -112,8 +132,8 @@ func (d *Access) EndSession(ctx context.Context, session string) (err error) {
 	return err
 }
 
-// principalsOf are those by whom a session can be decided on: its own, or of a delegated one the project that it is in and then its user. "" is the
-// caller.
+// principalsOf are those by whom a session can be decided on: its own, or of one in an account that somebody is let into the account and then its
+// user. "" is the caller.
 func (d *Access) principalsOf(ctx context.Context, session string) (list []string, err error) {
 	if !store.Plain(session) {
 		return []string{nobody}, nil
@@ -136,6 +156,10 @@ func (d *Access) principalsOf(ctx context.Context, session string) (list []strin
 		return []string{nobody}, nil
 	case own:
 		return []string{""}, nil
+	case of[0].MemberID != nil && of[0].UserID == nil:
+		return []string{*of[0].MemberID}, nil
+	case of[0].MemberID != nil:
+		return []string{*of[0].MemberID, *of[0].UserID}, nil
 	case of[0].DelegationID != nil:
 		return []string{text(of[0].ActiveID), text(of[0].UserID)}, nil
 	}

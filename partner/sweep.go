@@ -54,7 +54,7 @@ func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseCertifications, r.endDelegations} {
+	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseInvitations, r.lapseCertifications, r.endDelegations} {
 		left, failed := what(ctx)
 		more, err = more || left, cmp.Or(err, failed)
 	}
@@ -74,16 +74,29 @@ func (r *Registry) expireInvitations(ctx context.Context) (more bool, err error)
 			tx.Now().Add(-r.opts.InvitationLife), tx.Now(), sweepSize)
 	})
 	for _, id := range due {
-		failed := r.Write(AsVendor(ctx, ledger.System), Ask{Action: "partner.edit", Target: id, Changes: true}, func(tx *store.Tx, s *Standing) error {
+		failed := r.Write(asSystem(ctx), Ask{Action: "partner.edit", Target: id, Changes: true}, func(tx *store.Tx, s *Standing) error {
 			n, err := tx.Exec(decided, "UPDATE prm_partners AS p SET state = 'expired', version = version + 1 WHERE id = ? AND "+ranOut,
 				id, tx.Now().Add(-r.opts.InvitationLife), tx.Now())
 			if err != nil || n == 0 {
 				return err
 			}
-			e := s.event(tx, "partner.expired", id)
-			e.Actor, e.Subject, e.Changed = ledger.System, ledger.System, "state"
-			s.recorded = true
-			return tx.Insert(&e)
+			return s.Record(tx, "partner.expired", id, "state")
+		})
+		err = cmp.Or(err, failed)
+	}
+	return err == nil && len(due) == sweepSize, err
+}
+
+// lapseInvitations ends those to accounts that nobody has accepted in time, and frees their places.
+func (r *Registry) lapseInvitations(ctx context.Context) (more bool, err error) {
+	var due []string
+	err = store.Read(ctx, r.db, func(tx *store.Tx) error {
+		return tx.Query(swept, &due, `SELECT account_id FROM prm_members WHERE state = 'invited' AND due_at <= ? GROUP BY account_id ORDER BY min(due_at) LIMIT ?`,
+			tx.Now(), sweepSize)
+	})
+	for _, id := range due {
+		failed := r.Write(asSystem(ctx), Ask{Action: "member.end", Target: id, Changes: true}, func(tx *store.Tx, s *Standing) error {
+			return s.lapse(tx, AccountID(id), tx.Now(), ledger.System)
 		})
 		err = cmp.Or(err, failed)
 	}

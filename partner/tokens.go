@@ -15,6 +15,8 @@ const (
 	invitesPartner = "partner" // and its first admin
 	invitesUser    = "user"
 	resetsPassword = "reset"
+	invitesMember  = "member"
+	opensAccount   = "open"
 )
 
 // resetLife is how long a new password can be chosen.
@@ -29,7 +31,8 @@ type tokenRow struct {
 	ID        string
 	Purpose   string
 	PartnerID string
-	UserID    string
+	UserID    *string
+	MemberID  *string
 	EmailKey  string
 	Inviter   string
 	Form      int64   // its version, for who is invited with a partner
@@ -94,7 +97,7 @@ func (s *Standing) issue(tx *store.Tx, purpose, template string, id UserID, e ev
 		}
 	}
 	token := newToken(s.reg.db)
-	row := tokenRow{ID: tx.NewID("tok"), Purpose: purpose, PartnerID: string(to.partner), UserID: string(id), EmailKey: emailKey(to.email), Inviter: s.name(),
+	row := tokenRow{ID: tx.NewID("tok"), Purpose: purpose, PartnerID: string(to.partner), UserID: optional(id), EmailKey: emailKey(to.email), Inviter: s.name(),
 		Form: version, TokenHash: digest(token), State: tokenOpen, CreatedAt: tx.Now(), ExpiresAt: tx.Now().Add(life)}
 	if err := tx.Query(decided, &row.Rights, "SELECT rights FROM prm_users WHERE id = ?", id); err != nil {
 		return "", err
@@ -123,6 +126,10 @@ func (s *Standing) notTooMany(tx *store.Tx, id UserID) error {
 	if s.actor.host != "" {
 		return nil
 	}
+	return tooMany(tx, id)
+}
+
+func tooMany(tx *store.Tx, id UserID) error {
 	var n int64
 	err := tx.Query(decided, &n, "SELECT count(*) FROM prm_tokens WHERE user_id = ? AND created_at > ?", id, tx.Now().Add(-time.Hour))
 	if err == nil && n >= lettersPerHour {
@@ -155,7 +162,13 @@ type offer struct {
 	ID          string // of the token
 	Purpose     string
 	PartnerID   string
-	UserID      string
+	UserID      string // whose it is, or
+	MemberID    string // whose
+	AccountID   string // of that member
+	Account     string // its name
+	AccountType string
+	Kind        string // of that member
+	MemberState string
 	EmailKey    string // that it was sent to
 	Inviter     string
 	InviterOf   string // his organisation; empty for the host
@@ -173,6 +186,7 @@ type offer struct {
 	Locale      string
 	EndedPlace  bool
 	PartnerPath string
+	Partner     string // its name
 	NowEmailKey string
 }
 
@@ -201,10 +215,15 @@ func offerTo(tx *store.Tx, user UserID) (o offer, err error) {
 	return oneOffer(tx, list)
 }
 
-const offers = `SELECT t.id, t.purpose, t.partner_id, t.user_id, t.email_key, t.inviter, COALESCE(v.partner_id, '') AS inviter_of, t.rights,
-	t.form AS form_version, COALESCE(f.schema, '') AS schema, t.state, t.expires_at, u.identity_id, i.login, i.email, i.email_key AS now_email_key,
-	i.epoch, u.name, u.role, u.locale, u.ended_at <> 0 AS ended_place, p.path AS partner_path FROM prm_tokens t
-	JOIN prm_users u ON u.id = t.user_id JOIN prm_identities i ON i.id = u.identity_id JOIN prm_partners p ON p.id = t.partner_id
+const offers = `SELECT t.id, t.purpose, t.partner_id, COALESCE(t.user_id, '') AS user_id, COALESCE(t.member_id, '') AS member_id, t.email_key, t.inviter,
+	COALESCE(m.account_id, '') AS account_id, COALESCE(a.name, '') AS account, COALESCE(a.type, '') AS account_type, COALESCE(m.kind, '') AS kind,
+	COALESCE(m.state, '') AS member_state, COALESCE(v.partner_id, '') AS inviter_of, t.rights,
+	t.form AS form_version, COALESCE(f.schema, '') AS schema, t.state, t.expires_at, COALESCE(i.id, '') AS identity_id, COALESCE(i.login, '') AS login,
+	COALESCE(i.email, m.email) AS email, COALESCE(i.email_key, m.email_key) AS now_email_key, COALESCE(i.epoch, 0) AS epoch,
+	COALESCE(u.name, m.name) AS name, COALESCE(u.role, '') AS role, COALESCE(u.locale, m.locale) AS locale,
+	COALESCE(u.ended_at <> 0, m.state IN ('lapsed', 'removed')) AS ended_place, p.path AS partner_path, p.name AS partner FROM prm_tokens t
+	LEFT JOIN prm_users u ON u.id = t.user_id LEFT JOIN prm_members m ON m.id = t.member_id LEFT JOIN prm_accounts a ON a.id = m.account_id
+	LEFT JOIN prm_identities i ON i.id = COALESCE(u.identity_id, m.identity_id) JOIN prm_partners p ON p.id = t.partner_id
 	LEFT JOIN prm_users v ON v.id = t.inviter LEFT JOIN prm_forms f ON f.kind = 'partner' AND f.version = t.form WHERE `
 
 func oneOffer(tx *store.Tx, list []offer) (offer, error) {

@@ -10,8 +10,8 @@ import (
 
 // Edit changes Email, Name, Phone, Locale, Role, Rights and Scope of a user; Login, Password and Key are [ErrImmutable]. His sessions go on,
 // under what he may do from then on. A new Email keeps the person, and nobody has proved it; the token that an invitee was sent to the old one is
-// void, and his log-in name follows if it was the address; an admin of an organisation above leaves it alone
-// ([ErrForbidden]). version and change are as in [Partners.Edit]; errors as [Users.Add].
+// void, and his log-in name follows if it was the address; places in accounts that were given to the former address wait until he has it again. An admin of
+// an organisation above leaves the address alone ([ErrForbidden]). *[OwnsAccountsError] for a Scope that leaves out what he owns. version and change are as in [Partners.Edit]; errors as [Users.Add].
 func (d *Users) Edit(ctx context.Context, id UserID, version int64, change func(*NewUser)) (u User, err error) {
 	defer wrap(&err, "edit user")
 	ask, err := d.about(ctx, "user.edit", id)
@@ -123,6 +123,11 @@ func (s *Standing) editUser(tx *store.Tx, u User, after NewUser, ready preparedU
 	if err := s.noteScope(tx, &c, after.Scope, u.Scope); err != nil {
 		return err
 	}
+	if after.Scope.Accounts != nil {
+		if err := ownsNothing(tx, u.ID, after.Scope); err != nil {
+			return err
+		}
+	}
 	if err := c.err(); err != nil {
 		return err
 	}
@@ -147,6 +152,9 @@ func (s *Standing) editUser(tx *store.Tx, u User, after NewUser, ready preparedU
 		}
 		_, err := tx.Exec(decided, `UPDATE prm_identities SET email = ?, email_key = ?, email_verified = email_verified AND email_key = ?, version = version + 1
 			WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)`, ready.email, emailKey(ready.email), emailKey(ready.email), u.ID)
+		if err == nil && emailKey(ready.email) != emailKey(u.Email) {
+			err = endOwnPlaces(tx, u.ID)
+		}
 		if err != nil {
 			return err
 		}
@@ -195,15 +203,25 @@ func (d *Users) setDisabled(ctx context.Context, id UserID, disabled bool, kind 
 	})
 }
 
-// Remove ends a user's place in the organisation, and his sessions. His log-in name is free again; what he did keeps his id.
-// [ErrPrimaryContact] as Disable.
+// Remove ends a user's place in the organisation, his sessions, and his places as a collaborator. His log-in name is free again, unless he is a member of
+// accounts by it that were given to him and not to his organisation; what he did keeps his id. [ErrPrimaryContact] as Disable;
+// *[OwnsAccountsError] for one who owns accounts.
 func (d *Users) Remove(ctx context.Context, id UserID) (err error) {
 	defer wrap(&err, "remove user")
 	return d.change(ctx, "user.remove", id, func(tx *store.Tx, s *Standing, u User) error {
 		if u.Contact {
 			return ErrPrimaryContact
 		}
+		if err := ownsNothing(tx, id, Scope{}); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(decided, "UPDATE prm_users SET ended_at = ?, version = version + 1 WHERE id = ?", tx.Now(), id); err != nil {
+			return err
+		}
+		if err := endSessions(tx, id); err != nil {
+			return err
+		}
+		if err := s.partWays(tx, id, ""); err != nil {
 			return err
 		}
 		_, err := tx.Exec(decided, "UPDATE prm_identities SET login_key = NULL, password_hash = '', email_verified = FALSE WHERE id = (SELECT identity_id FROM prm_users WHERE id = ?)", id)
@@ -220,9 +238,6 @@ func (d *Users) Remove(ctx context.Context, id UserID) (err error) {
 			return err
 		}
 		if _, err := tx.Exec(decided, "DELETE FROM prm_outside_logins WHERE identity_id = (SELECT identity_id FROM prm_users WHERE id = ?)", id); err != nil {
-			return err
-		}
-		if err := endSessions(tx, id); err != nil {
 			return err
 		}
 		return s.Record(tx, "user.removed", string(id))

@@ -59,10 +59,11 @@ func (s *Standing) noteAddress(tx *store.Tx, c *checks, self UserID, email strin
 	return nil
 }
 
-// unproved refuses an address that somebody has proved already.
+// unproved refuses an address that a user has proved already. A member of accounts alone may become one.
 func unproved(tx *store.Tx, email string) error {
 	var n int64
-	err := tx.Query(deciding, &n, "SELECT count(*) FROM prm_identities WHERE email_key = ? AND email_verified", emailKey(strings.TrimSpace(email)))
+	err := tx.Query(deciding, &n, "SELECT count(*) FROM prm_identities i WHERE email_key = ? AND email_verified"+
+		" AND EXISTS (SELECT 1 FROM prm_users u WHERE u.identity_id = i.id AND u.ended_at = 0)", emailKey(strings.TrimSpace(email)))
 	if err == nil && n > 0 {
 		err = ErrEmailInOtherPartner
 	}

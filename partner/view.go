@@ -45,7 +45,7 @@ func (d *Access) View(ctx context.Context) (v *View, err error) {
 // database only about what this process has not seen lately.
 func (v *View) May(ctx context.Context, action, target string) (err error) {
 	r, known := rules[action]
-	if !known {
+	if !known || r.system {
 		return unknownAction()
 	}
 	f := v.self

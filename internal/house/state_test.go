@@ -204,10 +204,10 @@ func TestNoMutableState(t *testing.T) {
 
 func TestPanicsAndGoroutines(t *testing.T) {
 	panics := allow(map[string]string{
-		"partner.Registry.region": "hands the panic of the host's callback back to the host's own stack",
+		"partner.callHost": "hands the panic of the host's callback back to the host's own stack",
 	})
 	goroutines := allow(map[string]string{
-		"partner.Registry.region": "calls the host's resolver, which may not heed its context; the call waits for it or for the time-out",
+		"partner.callHost": "calls the host's resolver, which may not heed its context; the call waits for it or for the time-out",
 	})
 	for _, p := range packages(t) {
 		p.runtimeCalls(panics, goroutines, func(at ast.Node, why string) { t.Errorf("%s: %s", p.at(at.Pos()), why) })

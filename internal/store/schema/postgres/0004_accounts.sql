@@ -1,0 +1,94 @@
+-- Account types as data; who owns an account, who is a member of it, and in whose place a session works.
+-- compatible_from: 4
+
+-- How many members of each kind an account of a type has room for, -1 without a limit, and how many such accounts a partner, 0 without a limit. What
+-- a type denies is bits, and is written in each account too: it never changes.
+CREATE TABLE prm_account_types (
+  code              TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+  ceiling           TEXT NOT NULL,
+  employees         BIGINT NOT NULL CHECK (employees >= -1),
+  special_employees BIGINT NOT NULL CHECK (special_employees >= -1),
+  external_users    BIGINT NOT NULL CHECK (external_users >= -1),
+  collaborators     BIGINT NOT NULL CHECK (collaborators >= -1),
+  guests            BIGINT NOT NULL CHECK (guests >= -1),
+  max_per_partner   BIGINT NOT NULL CHECK (max_per_partner >= 0),
+  certified_only    BOOLEAN NOT NULL,
+  denies            INTEGER NOT NULL,
+  version           BIGINT NOT NULL,
+  created_at        BIGINT NOT NULL
+);
+INSERT INTO prm_account_types (code, ceiling, employees, special_employees, external_users, collaborators, guests, max_per_partner, certified_only, denies, version, created_at) VALUES
+  ('standard', '', -1, 0, 1, 5, 0, 0, FALSE, 0, 1, 0),
+  ('project', '', 0, 0, 0, 5, -1, 0, FALSE, 0, 1, 0),
+  ('solution', 'corporation', 0, 10, 1, -1, 0, 0, TRUE, 15, 1, 0);
+
+-- An account's owner is a user of its partner.
+ALTER TABLE prm_accounts ADD COLUMN owner_id TEXT COLLATE "C";
+ALTER TABLE prm_accounts ADD COLUMN denies INTEGER NOT NULL DEFAULT 0;
+UPDATE prm_accounts SET owner_id = (SELECT contact_id FROM prm_partners p WHERE p.id = partner_id);
+ALTER TABLE prm_accounts ALTER COLUMN owner_id SET NOT NULL;
+ALTER TABLE prm_accounts ADD FOREIGN KEY (partner_id, owner_id) REFERENCES prm_users (partner_id, id);
+ALTER TABLE prm_accounts ADD FOREIGN KEY (type) REFERENCES prm_account_types (code);
+CREATE INDEX prm_accounts_by_owner ON prm_accounts (owner_id) WHERE state <> 'deleted';
+CREATE FUNCTION prm_type_fixed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'the type of an account never changes';
+END $$;
+CREATE TRIGGER prm_accounts_type BEFORE UPDATE OF type, denies ON prm_accounts FOR EACH ROW
+  WHEN (NEW.type <> OLD.type OR NEW.denies <> OLD.denies) EXECUTE FUNCTION prm_type_fixed();
+
+-- Places in accounts. A special employee has no identity, and an invitee none yet. due_at is when an invitation runs out.
+CREATE TABLE prm_members (
+  id          TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+  partner_id  TEXT COLLATE "C" NOT NULL,
+  account_id  TEXT COLLATE "C" NOT NULL,
+  kind        TEXT NOT NULL CHECK (kind IN ('employee', 'special', 'external', 'collaborator', 'guest')),
+  identity_id TEXT COLLATE "C" REFERENCES prm_identities (id),
+  name        TEXT NOT NULL,
+  email       TEXT NOT NULL,
+  email_key   TEXT COLLATE "C" NOT NULL,
+  locale      TEXT NOT NULL,
+  roles       TEXT NOT NULL,
+  state       TEXT NOT NULL CHECK (state IN ('invited', 'lapsed', 'active', 'inactive', 'removed')),
+  version     BIGINT NOT NULL,
+  due_at      BIGINT NOT NULL,
+  entered_at  BIGINT NOT NULL,
+  created_at  BIGINT NOT NULL,
+  CHECK (kind <> 'special' OR identity_id IS NULL AND state IN ('active', 'inactive', 'removed')),
+  CHECK (kind = 'special' OR identity_id IS NOT NULL OR state NOT IN ('active', 'inactive')),
+  FOREIGN KEY (partner_id, account_id) REFERENCES prm_accounts (partner_id, id)
+);
+CREATE UNIQUE INDEX prm_members_person ON prm_members (account_id, identity_id) WHERE identity_id IS NOT NULL AND state <> 'removed';
+CREATE UNIQUE INDEX prm_members_address ON prm_members (account_id, email_key) WHERE email_key <> '' AND state <> 'removed';
+CREATE INDEX prm_members_by_account ON prm_members (account_id, created_at, id);
+CREATE INDEX prm_members_by_identity ON prm_members (identity_id, created_at, id) WHERE identity_id IS NOT NULL;
+CREATE INDEX prm_members_due ON prm_members (due_at) WHERE state = 'invited';
+
+-- How much of a limit is in use: places of a kind in an account, or accounts of a type under a partner (account_id is then empty). A row that is not
+-- there is made by counting.
+CREATE TABLE prm_quotas (
+  partner_id TEXT COLLATE "C" NOT NULL REFERENCES prm_partners (id),
+  account_id TEXT COLLATE "C" NOT NULL,
+  kind       TEXT COLLATE "C" NOT NULL,
+  used       BIGINT NOT NULL CHECK (used >= 0),
+  PRIMARY KEY (partner_id, account_id, kind)
+);
+
+-- A token is a user's or a member's. One of a purpose is open for a person at a time.
+ALTER TABLE prm_tokens ALTER COLUMN user_id DROP NOT NULL;
+ALTER TABLE prm_tokens ADD COLUMN member_id TEXT COLLATE "C" REFERENCES prm_members (id);
+ALTER TABLE prm_tokens DROP CONSTRAINT prm_tokens_purpose_check;
+ALTER TABLE prm_tokens ADD CHECK (purpose IN ('partner', 'user', 'reset', 'open', 'member'));
+ALTER TABLE prm_tokens ADD CHECK ((user_id IS NULL) <> (member_id IS NULL));
+CREATE UNIQUE INDEX prm_tokens_open_members ON prm_tokens (member_id, purpose) WHERE state = 'open' AND member_id IS NOT NULL;
+CREATE INDEX prm_tokens_by_address ON prm_tokens (email_key, partner_id, created_at);
+CREATE INDEX prm_tokens_by_member ON prm_tokens (member_id, created_at) WHERE member_id IS NOT NULL;
+
+-- A session in somebody's place in an account: his own, or of a special employee whom the account's owner acts as. It works there and nowhere else.
+ALTER TABLE prm_sessions ADD COLUMN member_id TEXT COLLATE "C" REFERENCES prm_members (id);
+ALTER TABLE prm_sessions ADD COLUMN member_kind TEXT NOT NULL DEFAULT '';
+ALTER TABLE prm_sessions ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+CREATE INDEX prm_sessions_by_member ON prm_sessions (member_id) WHERE member_id IS NOT NULL;
+DROP TRIGGER prm_sessions_facts ON prm_sessions;
+CREATE TRIGGER prm_sessions_facts AFTER DELETE OR UPDATE OF token_hash, identity_id, partner_id, user_id, account_id, active_id, identity_epoch, partner_epoch,
+  account_epoch, ends_at, granted_until, roles, delegation_id, member_id, member_kind ON prm_sessions FOR EACH STATEMENT EXECUTE FUNCTION prm_facts_changed();

@@ -1,0 +1,196 @@
+package partner
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/partnerkit/partnerkit/internal/store"
+)
+
+// AccountType is what holds for all accounts of a type. "standard", "project" and "solution" exist from the start; a host adds others as data, and
+// changes any but for what it denies.
+type AccountType struct {
+	Code    string // a lower-case word of at most 40 characters
+	Ceiling string // the plan that bounds its functions, in the host's words, at most 64 characters; see [Accounts.Entitled]
+
+	Quota         Quota
+	MaxPerPartner int64 // accounts of the type that a partner has; 0: without a limit
+
+	// CertifiedOnly types are for certified partners: each of their users opens such accounts for himself, they alone own them, and a collaborator's
+	// partner must be certified, too.
+	CertifiedOnly bool
+	// Denies names what accounts of the type never have: "orders", "customers", "objects", "licenses". It is fixed when the type is defined.
+	Denies []string
+}
+
+// Quota is how many members of each kind an account has room for: -1 without a limit, 0 none. Whoever has been invited takes a place, for as long as
+// he can accept; whoever is deactivated takes none.
+type Quota struct{ Employees, SpecialEmployees, ExternalUsers, Collaborators, Guests int64 }
+
+// of is the limit for a kind.
+func (q Quota) of(kind MemberKind) int64 {
+	switch kind {
+	case Employee:
+		return q.Employees
+	case Special:
+		return q.SpecialEmployees
+	case External:
+		return q.ExternalUsers
+	case Collaborator:
+		return q.Collaborators
+	case Guest:
+		return q.Guests
+	}
+	return 0
+}
+
+const (
+	maxTypeCode = 40
+	maxCeiling  = 64
+)
+
+// denials are what an account's type denies, as bits.
+type denials int64
+
+const (
+	denyOrders denials = 1 << iota
+	denyCustomers
+	denyObjects
+	denyLicenses
+)
+
+// denied are their names, in the order of the bits.
+var denied = []string{"orders", "customers", "objects", "licenses"}
+
+func denialsOf(names []string) (d denials) {
+	for _, name := range names {
+		if i := slices.Index(denied, name); i >= 0 {
+			d |= 1 << i
+		}
+	}
+	return d
+}
+
+func (d denials) list() (names []string) {
+	for i, name := range denied {
+		if d&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+type typeRow struct {
+	Code             string
+	Ceiling          string
+	Employees        int64
+	SpecialEmployees int64
+	ExternalUsers    int64
+	Collaborators    int64
+	Guests           int64
+	MaxPerPartner    int64
+	CertifiedOnly    bool
+	Denies           denials
+	Version          int64
+	CreatedAt        store.Micros `gorm:"autoCreateTime:false"`
+}
+
+func (typeRow) TableName() string { return typesTable }
+
+func (r typeRow) public() AccountType {
+	return AccountType{Code: r.Code, Ceiling: r.Ceiling, Quota: Quota{r.Employees, r.SpecialEmployees, r.ExternalUsers, r.Collaborators, r.Guests},
+		MaxPerPartner: r.MaxPerPartner, CertifiedOnly: r.CertifiedOnly, Denies: r.Denies.list()}
+}
+
+func (t AccountType) check() error {
+	var c checks
+	c.plainWord("code", t.Code)
+	if t.Ceiling != "" {
+		c.word("ceiling", t.Ceiling, false, maxCeiling)
+	}
+	for _, kind := range memberKinds {
+		if t.Quota.of(kind) < -1 {
+			c.add("quota."+string(kind), "range", "must be -1 or more", nil)
+		}
+	}
+	if t.MaxPerPartner < 0 {
+		c.add("max_per_partner", "range", "must not be negative", nil)
+	}
+	for i, name := range t.Denies {
+		if !slices.Contains(denied, name) {
+			c.add(fmt.Sprintf("denies[%d]", i), "unknown_code", "must be one of "+strings.Join(denied, ", "), ErrUnknownCode)
+		}
+	}
+	if t.Code == typeProject && t.CertifiedOnly {
+		c.add("certified_only", "format", "projects are for partners with the capability operate", nil)
+	}
+	return c.err()
+}
+
+// plainWord checks a required word that is a name in code.
+func (c *checks) plainWord(path, word string) {
+	if c.text(path, word, true, maxTypeCode) && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		c.add(path, "format", "must be lower-case letters, digits and underscores", nil)
+	}
+}
+
+// DefineType adds a type, or changes one that is there; vendor only. What it says about members holds for whoever comes from then on: nobody has to
+// leave. *[ValidationError] with every failing field; [ErrImmutable] for other Denies than the type has.
+func (d *Accounts) DefineType(ctx context.Context, t AccountType) (err error) {
+	defer wrap(&err, "define account type")
+	if err := t.check(); err != nil {
+		return err
+	}
+	return d.reg.Write(ctx, Ask{Action: "account.define_type"}, func(tx *store.Tx, s *Standing) error {
+		row := typeRow{Code: t.Code, Ceiling: t.Ceiling, Employees: t.Quota.Employees, SpecialEmployees: t.Quota.SpecialEmployees,
+			ExternalUsers: t.Quota.ExternalUsers, Collaborators: t.Quota.Collaborators, Guests: t.Quota.Guests, MaxPerPartner: t.MaxPerPartner,
+			CertifiedOnly: t.CertifiedOnly, Denies: denialsOf(t.Denies), Version: 1, CreatedAt: tx.Now()}
+		fresh, err := tx.InsertNew(&row)
+		if err != nil || fresh {
+			return cmp.Or(err, s.recordType(tx, row.Code))
+		}
+		// Whoever opens an account or adds a member by the old type has its row, together with others, until it is there.
+		was, err := typeOf(tx, t.Code, changing)
+		if err != nil {
+			return err
+		}
+		if was.Denies != row.Denies {
+			return fmt.Errorf("%w: what the type denies", ErrImmutable)
+		}
+		_, err = tx.Update(tx.From(decided, typesTable).Where("code = ?", t.Code), map[string]any{"ceiling": row.Ceiling, "employees": row.Employees,
+			"special_employees": row.SpecialEmployees, "external_users": row.ExternalUsers, "collaborators": row.Collaborators, "guests": row.Guests,
+			"max_per_partner": row.MaxPerPartner, "certified_only": row.CertifiedOnly, "version": was.Version + 1})
+		return cmp.Or(err, s.recordType(tx, row.Code))
+	})
+}
+
+func (s *Standing) recordType(tx *store.Tx, code string) error {
+	return s.Record(tx, "account_type.defined", code)
+}
+
+// Types lists them by code; for whoever has a live session, and the vendor.
+func (d *Accounts) Types(ctx context.Context) (list []AccountType, err error) {
+	defer wrap(&err, "list account types")
+	err = d.reg.Read(ctx, Ask{Action: "account.types"}, func(tx *store.Tx, _ *Standing) error {
+		var rows []typeRow
+		list = nil
+		err := tx.Find(tx.From(everybodys, typesTable).Order("code"), &rows)
+		for _, r := range rows {
+			list = append(list, r.public())
+		}
+		return err
+	})
+	return list, err
+}
+
+// everybodys is the scope of the account types.
+var everybodys = store.Everything("account types are the vendor's word to everybody")
+
+// typeOf reads a type; what it says holds until the transaction ends.
+func typeOf(tx *store.Tx, code, lock string) (row typeRow, err error) {
+	err = tx.Take(tx.From(everybodys, typesTable).Where("code = ?", code), &row, lock)
+	return row, err
+}
