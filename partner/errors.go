@@ -141,10 +141,10 @@ func (e *QuotaError) Error() string {
 func (e *QuotaError) Is(target error) bool { return target == ErrQuota || target == ErrRefused }
 
 // OwnsAccountsError is [ErrOwnsAccounts] with the accounts: they go to somebody else first ([Accounts.TransferOwnership]).
-type OwnsAccountsError struct{ Accounts []AccountID }
+type OwnsAccountsError struct{ IDs []AccountID }
 
 // Error implements error.
-func (e *OwnsAccountsError) Error() string { return fmt.Sprintf("owns %d accounts", len(e.Accounts)) }
+func (e *OwnsAccountsError) Error() string { return fmt.Sprintf("owns %d accounts", len(e.IDs)) }
 
 // Is matches ErrOwnsAccounts and its kind.
 func (e *OwnsAccountsError) Is(target error) bool {

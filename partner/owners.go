@@ -108,10 +108,10 @@ func ownsNothing(tx *store.Tx, id UserID, but Scope) error {
 	limited := userFacts{Scope: scopeText(but)}
 	for _, a := range owned {
 		if but.Accounts == nil || !limited.within(string(a)) {
-			e.Accounts = append(e.Accounts, a)
+			e.IDs = append(e.IDs, a)
 		}
 	}
-	if len(e.Accounts) == 0 {
+	if len(e.IDs) == 0 {
 		return nil
 	}
 	return e

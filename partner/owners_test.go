@@ -92,7 +92,7 @@ func TestPLX27_AnOwnerStays(t *testing.T) {
 			w.t.Helper()
 			var o *partner.OwnsAccountsError
 			slices.Sort(want)
-			if !errors.As(err, &o) || !slices.Equal(o.Accounts, want) || !errors.Is(err, partner.ErrOwnsAccounts) {
+			if !errors.As(err, &o) || !slices.Equal(o.IDs, want) || !errors.Is(err, partner.ErrOwnsAccounts) {
 				w.t.Errorf("%s: %v, want %v", what, err, want)
 			}
 			if kinds := kindsOf(err); len(kinds) != 1 || kinds[0] != "refused" {
