@@ -22,12 +22,12 @@ type Acceptance struct {
 //
 // One person has one log-in: whoever has one already, as a member of another account or as a partner's user who is invited to an account, confirms the
 // invitation, by the Password that he has, by his Outside log-in, or in a session of his; see [Invitation].Known. [ErrBadCredentials] for a wrong
-// password, which counts as a guess.
+// password, which counts as a guess. Who becomes a partner's user logs in by the name that the invitation says, if that is not the address.
 //
 // *[ValidationError] for the password and the answers, all at once; [ErrNotFound] for no token of ours, [ErrTokenUsed], [ErrTokenExpired] also for one in whose place there is
 // a newer one. [ErrForbidden] if the inviter may not invite any more, *[BlockedError] and [ErrPending] if the organisation or the account is in no state for it,
 // *[QuotaError] if there is less room since, [ErrNotCertified] and [ErrForbidden] for a collaborator who is no user of such a partner:
-// the token stays good. [ErrEmailInOtherPartner] if the address has meanwhile been proved by a user of another partner. Not inside a host
+// the token stays good. [ErrExists] for one who is a member already, [ErrConflict] if he has got a log-in or another password meanwhile. [ErrEmailInOtherPartner] if the address has meanwhile been proved by a user of another partner. Not inside a host
 // transaction.
 func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Session, err error) {
 	defer wrap(&err, "accept")
@@ -58,6 +58,9 @@ func (d *Access) Accept(ctx context.Context, token Secret, a Acceptance) (s Sess
 	c.text("name", a.Name, false, maxName)
 	if err := mayVouch(ctx, a.Outside, &c); err != nil {
 		return s, err
+	}
+	if len(known) > 0 && o.MemberID == "" && a.Password != "" { // what he has is held to the rules of the organisation that he joins
+		c.password("password", a.Password, rules)
 	}
 	if len(known) == 0 {
 		switch {
@@ -122,7 +125,7 @@ func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (
 		identity := identityRow{ID: o.IdentityID, Kind: "human", Epoch: o.Epoch + 1}
 		switch o.Purpose {
 		case resetsPassword:
-			err = st.takeNewPassword(tx, &o, j.hash)
+			err = cmp.Or(nobodysUser(tx, &o), st.takeNewPassword(tx, &o, j.hash))
 		case invitesMember:
 			identity, err = st.joinAccount(tx, &o, j)
 		default:
@@ -154,7 +157,8 @@ func (d *Access) redeem(ctx context.Context, o offer, token Secret, j joining) (
 // redeeming is the call that a token is for. The gate of the organisation, or of the account, is passed alone: nobody works there, or becomes a user or
 // a member of it, meanwhile.
 func (d *Access) redeeming(ctx context.Context, o offer, j joining) (Ask, error) {
-	ask := Ask{Action: "user.edit", Target: o.PartnerID, Changes: true, address: o.EmailKey}
+	// Sessions elsewhere pass the gate of the person alone.
+	ask := Ask{Action: "user.edit", Target: o.PartnerID, Changes: true, address: o.EmailKey, person: cmp.Or(j.known.ID, o.IdentityID)}
 	switch {
 	case o.Purpose == invitesMember:
 		ask.Action, ask.Target = "member.accept", o.AccountID // which looks at their state as well
@@ -169,10 +173,9 @@ func (d *Access) redeeming(ctx context.Context, o offer, j joining) (Ask, error)
 		}
 		return ask, nil
 	}
-	person := cmp.Or(j.known.ID, o.IdentityID)
 	err := store.Read(ctx, d.reg.db, func(tx *store.Tx) error {
 		var home []ID
-		err := tx.Query(deciding, &home, "SELECT partner_id FROM prm_users WHERE identity_id = ? AND ended_at = 0", person)
+		err := tx.Query(deciding, &home, "SELECT partner_id FROM prm_users WHERE identity_id = ? AND ended_at = 0", ask.person)
 		if len(home) > 0 {
 			ask.also = home[0]
 		}
@@ -192,6 +195,19 @@ func useToken(tx *store.Tx, o *offer) error {
 	return voidTokens(tx, UserID(o.UserID), "")
 }
 
+// nobodysUser refuses the new password of a member who has become a partner's user: that partner sees to it from then on.
+func nobodysUser(tx *store.Tx, o *offer) error {
+	if o.MemberID == "" {
+		return nil
+	}
+	var n int64
+	err := tx.Query(deciding, &n, "SELECT count(*) FROM prm_users WHERE identity_id = ? AND ended_at = 0", o.IdentityID)
+	if err == nil && n > 0 {
+		err = ErrTokenExpired
+	}
+	return err
+}
+
 func (s *Standing) takeNewPassword(tx *store.Tx, o *offer, hash string) error {
 	_, err := tx.Exec(decided, "UPDATE prm_identities SET password_hash = ?, epoch = epoch + 1, version = version + 1 WHERE id = ?", hash, o.IdentityID)
 	if err != nil {
@@ -201,6 +217,9 @@ func (s *Standing) takeNewPassword(tx *store.Tx, o *offer, hash string) error {
 	_, err = tx.Exec(decided, `UPDATE prm_identities SET email_verified = TRUE WHERE id = ? AND email_key <> '' AND NOT EXISTS
 		(SELECT 1 FROM prm_identities o WHERE o.email_key = prm_identities.email_key AND o.email_verified)`, o.IdentityID)
 	if err != nil {
+		return err
+	}
+	if err := voidResets(tx, o.IdentityID); err != nil {
 		return err
 	}
 	return s.Record(tx, "password.reset", cmp.Or(o.UserID, o.MemberID), "password")
@@ -219,7 +238,7 @@ func (s *Standing) join(tx *store.Tx, o *offer, j joining) (identity identityRow
 		return identity, err
 	}
 	if j.outside != nil {
-		if err := s.link(tx, o.UserID, identity.ID, *j.outside); err != nil {
+		if err := s.linkOnce(tx, o.UserID, identity.ID, *j.outside); err != nil {
 			return identity, err
 		}
 	}
@@ -286,6 +305,14 @@ func (s *Standing) takeOver(tx *store.Tx, o *offer, j joining) (identityRow, err
 	}
 	if _, err := tx.Exec(decided, "DELETE FROM prm_identities WHERE id = ?", o.IdentityID); err != nil {
 		return identity, err
+	}
+	if err := voidResets(tx, identity.ID); err != nil { // those that account owners had sent
+		return identity, err
+	}
+	if key := loginKey(o.Login); key != loginKey(o.Email) { // the log-in name that was agreed on
+		if _, err := tx.Exec(decided, "UPDATE prm_identities SET login = ?, login_key = ? WHERE id = ?", o.Login, key, identity.ID); err != nil {
+			return identity, err
+		}
 	}
 	// Sessions in places elsewhere begin anew: from now on they rest on this place, too.
 	identity.Epoch++

@@ -21,7 +21,7 @@ const gatesOf = `WITH k AS (SELECT partner_id, account_id, active_id, identity_i
 	par AS (SELECT partner_id AS id FROM k UNION SELECT partner_id FROM prm_accounts WHERE id IN (SELECT id FROM acc)
 		UNION SELECT CAST(? AS TEXT) UNION SELECT CAST(? AS TEXT)),
 	keys AS (SELECT id, id = CAST(? AS TEXT) AND CAST(? AS BOOLEAN) AS alone FROM (SELECT id FROM acc UNION SELECT id FROM par) x
-		UNION ALL SELECT identity_id, CAST(? AS BOOLEAN) FROM k
+		UNION ALL SELECT identity_id, CAST(? AS BOOLEAN) FROM k UNION ALL SELECT CAST(? AS TEXT), TRUE
 		UNION ALL SELECT 'tree/' || split_part(path, '/', 2), CAST(? AS BOOLEAN) FROM prm_partners WHERE id IN (SELECT id FROM par))
 	SELECT id, CASE WHEN alone THEN CAST(pg_advisory_xact_lock(hashtextextended(id, ?)) AS TEXT)
 		ELSE CAST(pg_advisory_xact_lock_shared(hashtextextended(id, ?)) AS TEXT) END
@@ -40,7 +40,7 @@ func (g *gates) pass(tx *store.Tx, a actor, ask Ask) error {
 		target = ""
 	}
 	return tx.Scan(deciding, g.note, gatesOf, a.token, target, target, string(ask.also), target, ask.Changes, ask.turns || ask.Changes && target == "",
-		ask.below, gateSeed, gateSeed)
+		ask.person, ask.below, gateSeed, gateSeed)
 }
 
 // note notes a gate that has been passed.

@@ -358,10 +358,10 @@ func (r *Registry) aboutMember(ctx context.Context, action string, id MemberID) 
 		return ask, nil
 	}
 	err = store.Read(ctx, r.db, func(tx *store.Tx) error {
-		var of []string
-		err := tx.Query(deciding, &of, "SELECT account_id FROM prm_members WHERE id = ?", id)
+		var of []struct{ AccountID, Person string }
+		err := tx.Query(deciding, &of, "SELECT account_id, COALESCE(identity_id, '') AS person FROM prm_members WHERE id = ?", id)
 		if len(of) > 0 {
-			ask.Target = of[0]
+			ask.Target, ask.person = of[0].AccountID, of[0].Person
 		}
 		return err
 	})

@@ -26,7 +26,11 @@ func (o *offer) known(tx *store.Tx) (list []identityRow, err error) {
 		err = tx.Find(q.Where("email_verified AND NOT "+place), &list)
 		return list, err
 	}
-	if err := tx.Find(q.Where("email_verified"), &list); err != nil || len(list) > 0 || MemberKind(o.Kind) != Collaborator {
+	if MemberKind(o.Kind) != Collaborator {
+		err = tx.Find(q.Where("email_verified"), &list)
+		return list, err
+	}
+	if err := tx.Find(q.Where("email_verified AND "+place), &list); err != nil || len(list) > 0 {
 		return list, err
 	}
 	q = tx.From(deciding, identitiesTable).Where("kind = 'human' AND email_key = ?", o.EmailKey).Order("id").Limit(maxSameAddress)
@@ -116,9 +120,12 @@ func (s *Standing) joinAccount(tx *store.Tx, o *offer, j joining) (identity iden
 		return identity, err
 	}
 	if kind == Collaborator {
-		if err := s.isCollaborator(tx, identity.ID, t); err != nil {
-			return identity, err
-		}
+		err = s.isCollaborator(tx, identity.ID, t)
+	} else {
+		err = forgetShownOf(tx, identity.ID)
+	}
+	if err != nil {
+		return identity, err
 	}
 	n, err := tx.Exec(decided, "UPDATE prm_members SET state = 'active', identity_id = ?, name = ?, version = version + 1 WHERE id = ? AND state = 'invited'",
 		identity.ID, cmp.Or(j.name, o.Name), o.MemberID)
@@ -130,8 +137,8 @@ func (s *Standing) joinAccount(tx *store.Tx, o *offer, j joining) (identity iden
 	case n != 1:
 		return identity, ErrTokenExpired
 	}
-	if j.outside != nil && j.known.ID == "" {
-		if err := s.link(tx, o.MemberID, identity.ID, *j.outside); err != nil {
+	if j.outside != nil {
+		if err := s.linkOnce(tx, o.MemberID, identity.ID, *j.outside); err != nil {
 			return identity, err
 		}
 	}
@@ -158,7 +165,7 @@ func (s *Standing) memberIdentity(tx *store.Tx, o *offer, j joining) (identityRo
 	if err != nil {
 		return identityRow{}, err
 	}
-	if proved > 0 {
+	if proved > 0 && MemberKind(o.Kind) != Collaborator {
 		return identityRow{}, errChanged
 	}
 	if j.known.ID == "" {
@@ -172,7 +179,7 @@ func (s *Standing) memberIdentity(tx *store.Tx, o *offer, j joining) (identityRo
 		return row, err
 	}
 	now, err := stillKnown(tx, j.known)
-	if err == nil && !now.EmailVerified { // the mail has come to him
+	if err == nil && !now.EmailVerified && proved == 0 { // the mail has come to him
 		_, err = tx.Exec(decided, "UPDATE prm_identities SET email_verified = TRUE, version = version + 1 WHERE id = ?", now.ID)
 	}
 	return now, err

@@ -6,15 +6,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/partnerkit/partnerkit/internal/ledger"
 	"github.com/partnerkit/partnerkit/internal/store"
 )
 
 // EditMember changes Name, Roles and Locale of a member, and Email of a special employee; Kind, another Email and Key are [ErrImmutable]. The sessions
-// of his go on in the new roles. Only the account's owner. version and change are as in [Partners.Edit].
+// of his go on in the new roles. Only the account's owner. version and change are as in [Partners.Edit]; [ErrBadTransition] for one who is removed. Not
+// inside a host transaction above READ COMMITTED.
 func (d *Accounts) EditMember(ctx context.Context, id MemberID, version int64, change func(*NewMember)) (m MemberInfo, err error) {
 	defer wrap(&err, "edit member")
 	err = d.changeMember(ctx, "member.edit", id, func(tx *store.Tx, s *Standing, row memberRow) error {
-		m = row.public(tx.Now())
+		if m, err = s.member(tx, id); err != nil {
+			return err
+		}
 		if row.Version != version {
 			return errChanged
 		}
@@ -109,6 +113,13 @@ func (s *Standing) endMember(tx *store.Tx, row memberRow, state, kind string) er
 
 // leave is what it takes: the row, its place, its tokens and its sessions. Whoever has no other place has no use for his log-in.
 func leave(tx *store.Tx, row memberRow, state string) error {
+	// By what the row says now: a user who leaves takes his places with him, whatever their accounts' owners are at.
+	if err := tx.Take(tx.From(decided, membersTable).Where("id = ?", row.ID), &row, changing); err != nil {
+		return err
+	}
+	if row.State == state || row.State == memberRemoved {
+		return errChanged
+	}
 	if _, err := tx.Exec(decided, "UPDATE prm_members SET state = ?, version = version + 1 WHERE id = ?", state, row.ID); err != nil {
 		return err
 	}
@@ -131,12 +142,17 @@ func leave(tx *store.Tx, row memberRow, state string) error {
 
 // endPlace ends the sessions in a member's place: over since ever, for the clocks of processes differ; the rows stay to say so for a while.
 func endPlace(tx *store.Tx, member string) error {
-	_, err := tx.Exec(decided, "UPDATE prm_sessions SET granted_until = 1, ends_at = ? WHERE member_id = ?", tx.Now(), member)
+	_, err := tx.Exec(decided, `UPDATE prm_sessions SET granted_until = 1, ends_at = ? WHERE member_id = ?
+		OR opener_id IN (SELECT id FROM prm_sessions WHERE member_id = ?)`, tx.Now(), member, member)
 	return err
 }
 
 // forgetIdentity frees the log-in of a person who has no place left.
 func forgetIdentity(tx *store.Tx, identity string) error {
+	var held []string // first, so that the next statement sees what has come meanwhile
+	if err := tx.Query(decided, &held, "SELECT id FROM prm_identities WHERE id = ?"+tx.Lock(changing), identity); err != nil {
+		return err
+	}
 	n, err := tx.Exec(decided, `UPDATE prm_identities SET login = '', login_key = NULL, email = '', email_key = '', email_verified = FALSE, password_hash = '',
 		epoch = epoch + 1, version = version + 1 WHERE id = ? AND kind = 'human'
 		AND NOT EXISTS (SELECT 1 FROM prm_users WHERE identity_id = prm_identities.id)
@@ -152,7 +168,7 @@ func forgetIdentity(tx *store.Tx, identity string) error {
 }
 
 // ReactivateMember lets an inactive member in again, as far as there is room for him (*[QuotaError]) and, for a collaborator where that is asked,
-// his partner is certified. Only the account's owner. [ErrBadTransition] unless he is inactive.
+// his partner is certified. Only the account's owner. [ErrBadTransition] unless he is inactive. Not inside a host transaction above READ COMMITTED.
 func (d *Accounts) ReactivateMember(ctx context.Context, id MemberID) (err error) {
 	defer wrap(&err, "reactivate member")
 	return d.changeMember(ctx, "member.add", id, func(tx *store.Tx, s *Standing, row memberRow) error {
@@ -171,8 +187,12 @@ func (d *Accounts) ReactivateMember(ctx context.Context, id MemberID) (err error
 		if err := s.retake(tx, row, t); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(decided, "UPDATE prm_members SET state = 'active', version = version + 1 WHERE id = ?", id); err != nil {
+		n, err := tx.Exec(decided, "UPDATE prm_members SET state = 'active', version = version + 1 WHERE id = ? AND state = 'inactive'", id)
+		if err != nil {
 			return err
+		}
+		if n != 1 {
+			return errChanged
 		}
 		return s.Record(tx, "member.reactivated", string(id), "state")
 	})
@@ -192,7 +212,7 @@ func certifiedMember(tx *store.Tx, row memberRow) error {
 
 // retake takes a place again for a member who had one.
 func (s *Standing) retake(tx *store.Tx, row memberRow, t typeRow) error {
-	if err := s.lapse(tx, AccountID(row.AccountID), tx.Now(), s.Actor()); err != nil {
+	if err := s.lapse(tx, AccountID(row.AccountID), tx.Now(), ledger.System); err != nil {
 		return err
 	}
 	return takePlace(tx, s.Of(), AccountID(row.AccountID), MemberKind(row.Kind), t.public().Quota.of(MemberKind(row.Kind)))
@@ -200,7 +220,7 @@ func (s *Standing) retake(tx *store.Tx, row memberRow, t typeRow) error {
 
 // ReinviteMember sends an invitee a new token; the one he had is void, and one who had lapsed takes a place again. Only the account's owner. With
 // Options.DeliverTokens the token is returned instead. [ErrBadTransition] for one who has accepted or is removed, [ErrNoDirectLogin] for a special
-// employee; *[QuotaError], *[BlockedError] and [ErrUnavailable] as AddMember.
+// employee; *[QuotaError], *[BlockedError] and [ErrUnavailable] as AddMember. Not inside a host transaction above READ COMMITTED.
 func (d *Accounts) ReinviteMember(ctx context.Context, id MemberID) (token Secret, err error) {
 	defer wrap(&err, "invite member again")
 	err = d.changeMember(ctx, "member.add", id, func(tx *store.Tx, s *Standing, row memberRow) error {
@@ -221,9 +241,12 @@ func (d *Accounts) ReinviteMember(ctx context.Context, id MemberID) (token Secre
 			}
 		}
 		row.DueAt = tx.Now().Add(s.reg.opts.InvitationLife)
-		_, err := tx.Exec(decided, "UPDATE prm_members SET state = 'invited', due_at = ?, version = version + 1 WHERE id = ?", row.DueAt, id)
+		n, err := tx.Exec(decided, "UPDATE prm_members SET state = 'invited', due_at = ?, version = version + 1 WHERE id = ? AND state IN ('invited', 'lapsed')", row.DueAt, id)
 		if err != nil {
 			return err
+		}
+		if n != 1 {
+			return errChanged
 		}
 		e, err := s.record(tx, "member.reinvited", string(id), nil)
 		if err != nil {
@@ -240,7 +263,8 @@ func (d *Accounts) ReinviteMember(ctx context.Context, id MemberID) (token Secre
 
 // ResetMemberPassword sends a member a token with which he chooses a new password ([Access.Accept]), for an hour. His old one serves until then. Only
 // the account's owner. A collaborator has his password from his own partner ([ErrForbidden]), and so has everybody who is a partner's user;
-// [ErrNoDirectLogin] for a special employee, [ErrBadTransition] for one who is not active, [ErrUnavailable] as AddMember.
+// [ErrNoDirectLogin] for a special employee, [ErrBadTransition] for one who is not active, [ErrUnavailable] as AddMember. Not inside a host transaction
+// above READ COMMITTED.
 func (d *Accounts) ResetMemberPassword(ctx context.Context, id MemberID) (token Secret, err error) {
 	defer wrap(&err, "reset member's password")
 	err = d.changeMember(ctx, "member.edit", id, func(tx *store.Tx, s *Standing, row memberRow) error {
@@ -270,7 +294,8 @@ func (d *Accounts) ResetMemberPassword(ctx context.Context, id MemberID) (token 
 	return token, nil
 }
 
-// changeMember does something to one member. His account's gate is passed alone: whoever works in his place finishes the call he is in first.
+// changeMember does something to one member. His account's gate and his own are passed alone: whoever works in his place, or in what was opened from
+// there, finishes the call he is in first.
 func (d *Accounts) changeMember(ctx context.Context, action string, id MemberID, do func(*store.Tx, *Standing, memberRow) error) error {
 	ask, err := d.reg.aboutMember(ctx, action, id)
 	if err != nil {
@@ -284,6 +309,9 @@ func (d *Accounts) changeMember(ctx context.Context, action string, id MemberID,
 		row, err := s.memberRow(tx, id)
 		if err != nil {
 			return err
+		}
+		if text(row.IdentityID) != ask.person { // he has accepted since
+			return errChanged
 		}
 		return do(tx, s, row)
 	})

@@ -167,6 +167,8 @@ func (s *Standing) ownOpener(tx *store.Tx, email string) (string, error) {
 func (s *Standing) namedOwner(tx *store.Tx, email string) (string, error) {
 	home := s.User.ID != "" && !s.isVendor() && !s.isBelow()
 	switch {
+	case s.Of() == Vendor:
+		return "", &ValidationError{Fields: []FieldError{{Path: "partner", Code: "required", Message: "must name a partner"}}}
 	case home:
 		own, err := s.ownOpener(tx, email)
 		if errors.Is(err, ErrNotCertified) {
@@ -181,12 +183,12 @@ func (s *Standing) namedOwner(tx *store.Tx, email string) (string, error) {
 	var c checks
 	var found []string
 	err := tx.Query(decided, &found, `SELECT u.id FROM prm_users u JOIN prm_identities i ON i.id = u.identity_id WHERE u.partner_id = ? AND i.email_key = ?
-		AND NOT u.disabled AND NOT u.invited AND u.ended_at = 0 ORDER BY u.id`, s.Of(), emailKey(c.email("owner_email", email, true)))
+		AND NOT u.disabled AND NOT u.invited AND u.ended_at = 0 AND u.scope = '' ORDER BY u.id`+tx.Lock("SHARE OF u"), s.Of(), emailKey(c.email("owner_email", email, true)))
 	if err != nil {
 		return "", err
 	}
 	if len(found) == 0 {
-		return "", ownerFault("unknown_code", "is of no active user of the partner")
+		return "", ownerFault("unknown_code", "is of no active user of the partner who sees all its accounts")
 	}
 	return found[0], nil
 }
@@ -201,7 +203,7 @@ func (s *Standing) opener(tx *store.Tx) (string, error) {
 		return s.User.ID, nil
 	}
 	var found []string
-	err := tx.Query(decided, &found, `SELECT u.id FROM prm_partners p JOIN prm_users u ON u.id = p.contact_id WHERE p.id = ? AND NOT u.invited AND u.ended_at = 0`, s.Of())
+	err := tx.Query(decided, &found, `SELECT u.id FROM prm_partners p JOIN prm_users u ON u.id = p.contact_id WHERE p.id = ? AND NOT u.invited AND u.ended_at = 0`+tx.Lock("SHARE OF u"), s.Of())
 	if err == nil && len(found) == 0 {
 		err = errNoOwner
 	}
@@ -279,10 +281,10 @@ func (s *Standing) tokenOwner(tx *store.Tx, n NewAccount) (string, error) {
 		return "", ErrNotCertified
 	}
 	var live int64
-	if err := tx.Query(decided, &live, "SELECT count(*) FROM prm_users WHERE id = ? AND NOT disabled AND ended_at = 0", o.UserID); err != nil {
+	if err := tx.Query(decided, &live, "SELECT count(*) FROM prm_users WHERE id = ? AND NOT disabled AND ended_at = 0 AND scope = ''", o.UserID); err != nil {
 		return "", err
 	}
-	if o.Purpose != opensAccount || live == 0 {
+	if live == 0 {
 		return "", errNoToken
 	}
 	s.actor, s.User.ID, s.factRows.Partner = actor{}, o.UserID, s.Holder // whose deed it is

@@ -45,7 +45,7 @@ var (
 
 // Enter opens a session for a user, or a member of accounts, whom the host has authenticated itself; it needs AsVendor. A log-in that is linked to no user gets none, and
 // no user is made. With Options.LinkVerifiedEmail an address that the provider has verified links it, once, to the user who has that address and no
-// outside log-in yet; one who was invited joins with that, unless a form is to be answered. [ErrForbidden] if there is no such user, or Partner names
+// outside log-in yet, and no member of accounts has proved it; one who was invited joins with that, unless a form is to be answered. [ErrForbidden] if there is no such user, or Partner names
 // another organisation than his; *[BlockedError] and [ErrPending] as Login. Not inside a host transaction.
 func (d *Access) Enter(ctx context.Context, who Outside) (s Session, err error) {
 	defer wrap(&err, "enter")
@@ -133,6 +133,12 @@ func (d *Access) placeByEmail(tx *store.Tx, who Outside) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
+	var others int64 // who is a member of accounts has proved it for himself, and links his log-in when he accepts
+	err = tx.Query(deciding, &others, `SELECT count(*) FROM prm_identities i WHERE i.email_key = ? AND i.email_verified
+		AND NOT EXISTS (SELECT 1 FROM prm_users u WHERE u.identity_id = i.id AND u.ended_at = 0)`, emailKey(c.email("email", who.Email, false)))
+	if err != nil || others > 0 {
+		return place{}, err
+	}
 	for _, fits := range []func(place) bool{
 		func(p place) bool { return p.Proved },
 		func(p place) bool { return !p.Invited },
@@ -212,6 +218,16 @@ func (s *Standing) link(tx *store.Tx, whose, identity string, who Outside) error
 		return &ValidationError{Fields: []FieldError{{Path: "subject", Code: "taken", Message: "is linked to a user already"}}}
 	}
 	return s.Record(tx, "login.linked", whose, "issuer", "subject")
+}
+
+// linkOnce is link for one who may have it already.
+func (s *Standing) linkOnce(tx *store.Tx, whose, identity string, who Outside) error {
+	var has []string
+	err := tx.Query(deciding, &has, "SELECT identity_id FROM prm_outside_logins WHERE issuer = ? AND subject = ?", who.Issuer, who.Subject)
+	if err != nil || len(has) > 0 && has[0] == identity {
+		return err
+	}
+	return s.link(tx, whose, identity, who)
 }
 
 // Link links an outside log-in to a user, who may have several. Vendor only. A field error "subject", "taken", if it is linked already: [Users.Unlink]

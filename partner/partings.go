@@ -2,11 +2,11 @@ package partner
 
 import "github.com/partnerkit/partnerkit/internal/store"
 
-// partWays separates users who leave a partner from their places in accounts: as collaborators they go there, too; as members in their own right they
-// stay, with their log-in, which the place that ends gives up. It is about one user, or about all of an organisation.
+// partWays separates users who leave a partner from their places in accounts: as collaborators they go there, too, and where the address that they were given is
+// not theirs any more; as members in their own right they stay, with their log-in, which the place that ends gives up. It is about one user, or about all of an organisation.
 func (s *Standing) partWays(tx *store.Tx, user UserID, of ID) error {
 	const leaving = `SELECT m.id, m.partner_id, m.account_id, m.kind, m.identity_id, m.state FROM prm_members m JOIN prm_users u ON u.identity_id = m.identity_id
-		WHERE m.kind = 'collaborator' AND m.state IN ('active', 'inactive')
+		JOIN prm_identities i ON i.id = m.identity_id WHERE m.state <> 'removed' AND (m.kind = 'collaborator' OR NOT i.email_verified OR i.email_key <> m.email_key)
 		AND (u.id = ? OR u.partner_id = ?) ORDER BY m.account_id, m.id`
 	var list []memberRow
 	if err := tx.Query(decided, &list, leaving, user, of); err != nil {

@@ -114,7 +114,7 @@ var rules = map[string]rule{
 	"user.remove":         {vendor: true, admin: true, needs: true},
 	"user.sessions":       {vendor: true, staff: support, admin: true, needs: true},
 	"account.open":        {vendor: true, admin: true, others: true, works: true, joins: true},
-	"account.open_own":    {admin: true, member: anyRight, whole: true, works: true, joins: true},
+	"account.open_own":    {admin: true, member: anyRight, whole: true, home: true, works: true, joins: true},
 	"account.open_mailed": {system: true, others: true, works: true, joins: true},
 	"account.mail_open":   {vendor: true},
 	"account.edit":        {vendor: true, admin: true, owner: mayOwn, on: onAccount, needs: true, states: usable},

@@ -78,12 +78,19 @@ func (d *Access) Logout(ctx context.Context) (err error) {
 	})
 }
 
-// LogoutAll ends all sessions of a user for good: his own, or those of a user whom the caller sees to; the vendor's support may, too. He may log in
-// again.
+// LogoutAll ends all sessions of a user for good, in accounts too: his own, or those of a user whom the caller sees to; the vendor's support may, too. ""
+// is the caller himself, also if he is a member of accounts, or a project's log-in. He may log in again.
 func (d *Access) LogoutAll(ctx context.Context, u UserID) (err error) {
 	defer wrap(&err, "log out everywhere")
+	if u == "" {
+		return d.logoutEverywhere(ctx)
+	}
 	end := func(tx *store.Tx, s *Standing, _ User) error {
-		if err := voidTokens(tx, u, resetsPassword); err != nil {
+		var identity string
+		if err := tx.Query(decided, &identity, "SELECT identity_id FROM prm_users WHERE id = ?", u); err != nil {
+			return err
+		}
+		if err := voidResets(tx, identity); err != nil {
 			return err
 		}
 		if err := endSessions(tx, u); err != nil {
@@ -103,6 +110,25 @@ func (d *Access) LogoutAll(ctx context.Context, u UserID) (err error) {
 		return d.reg.Write(ctx, Ask{Action: "access.session", Changes: true}, func(tx *store.Tx, s *Standing) error { return end(tx, s, User{}) })
 	}
 	return d.reg.Users.change(ctx, "user.sessions", u, end)
+}
+
+// logoutEverywhere is LogoutAll of the caller's own log-in.
+func (d *Access) logoutEverywhere(ctx context.Context) error {
+	return d.reg.Write(ctx, Ask{Action: "access.session", Changes: true}, func(tx *store.Tx, s *Standing) error {
+		switch {
+		case s.Session.ID == "":
+			return errNoSession
+		case s.isDelegated():
+			return errNotAllowed
+		}
+		if err := voidResets(tx, s.Identity.ID); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(decided, "UPDATE prm_identities SET epoch = epoch + 1, version = version + 1 WHERE id = ?", s.Identity.ID); err != nil {
+			return err
+		}
+		return s.Record(tx, "user.sessions_ended", s.Actor())
+	})
 }
 
 // SwitchTo makes a project of the caller's organisation, or of one that it manages, the session's active holder: licences are then assigned from it. Only this
@@ -247,17 +273,12 @@ func (s *Standing) changePassword(tx *store.Tx, identity identityRow, new Secret
 		return err
 	}
 	if user := UserID(cmp.Or(s.guest.user.ID, s.User.ID)); user != "" {
-		if err := voidTokens(tx, user, resetsPassword); err != nil {
-			return err
-		}
 		if err := s.reg.keepShown(tx, user, new); err != nil {
 			return err
 		}
 	}
-	if s.Session.Member != "" {
-		if err := voidMemberTokens(tx, s.Session.Member, resetsPassword); err != nil {
-			return err
-		}
+	if err := voidResets(tx, identity.ID); err != nil {
+		return err
 	}
 	return s.Record(tx, "password.changed", s.Actor(), "password")
 }

@@ -17,7 +17,7 @@ const live = `granted_until <> 1 AND ends_at > ? AND seen_at > ? AND identity_ep
 // Sessions pages through the live sessions of a principal, newest first, without their tokens: usr_…, mem_… in a place in an account, acc_… for all in
 // an account, a project's log-in among them, or "", the caller's own. Those who may end them see them: of users as [Access.LogoutAll], of accounts and
 // their members the partner's admins, members with the right to projects, the vendor and its support, and of members the account's owner.
-// Sessions in an account are among those of their user, too; in one, only those in the same place are seen, and in a delegated one only itself.
+// Sessions in an account are among those of their user, too, and a member's own are those in all his places; in a delegated one only itself is seen.
 func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) (page Page[Session], err error) {
 	defer wrap(&err, "list sessions")
 	at, err := p.at("sessions", principal)
@@ -36,8 +36,6 @@ func (d *Access) Sessions(ctx context.Context, principal string, p PageRequest) 
 		switch {
 		case s.isDelegated():
 			q = q.Where("id = ?", s.Session.ID)
-		case s.isGuest():
-			q = q.Where("member_id = ?", s.Session.Member)
 		case principal == "":
 			q = q.Where("identity_id = ?", s.Identity.ID)
 		case isMember(principal):
@@ -102,10 +100,10 @@ func (d *Access) aboutSessions(ctx context.Context, principal string) (Ask, erro
 	return d.reg.Users.about(ctx, "user.sessions", UserID(principal))
 }
 
-// EndSession ends one session for good: the caller's own, as Logout does, or one that he sees in Sessions.
+// EndSession ends one session for good, with those that were opened in it: one of the caller's own, as Logout does, or one that he sees in Sessions.
 func (d *Access) EndSession(ctx context.Context, session string) (err error) {
 	defer wrap(&err, "end session")
-	principals, err := d.principalsOf(ctx, session)
+	principals, person, err := d.principalsOf(ctx, session)
 	if err != nil {
 		return err
 	}
@@ -114,7 +112,7 @@ func (d *Access) EndSession(ctx context.Context, session string) (err error) {
 		if ask, err = d.aboutSessions(ctx, principal); err != nil {
 			return err
 		}
-		ask.Changes = true
+		ask.Changes, ask.person = true, person // others of his may hang on this one
 		err = d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
 			n, err := tx.Delete(tx.From(decided, sessionsTable).Where("id = ?", session))
 			if err != nil {
@@ -133,10 +131,10 @@ func (d *Access) EndSession(ctx context.Context, session string) (err error) {
 }
 
 // principalsOf are those by whom a session can be decided on: its own, or of one in an account that somebody is let into the account and then its
-// user. "" is the caller.
-func (d *Access) principalsOf(ctx context.Context, session string) (list []string, err error) {
+// user; "" is the caller, in any session of his own. person is the log-in that it rests on.
+func (d *Access) principalsOf(ctx context.Context, session string) (list []string, person string, err error) {
 	if !store.Plain(session) {
-		return []string{nobody}, nil
+		return []string{nobody}, "", nil
 	}
 	var of []sessionRow
 	own := false
@@ -145,25 +143,25 @@ func (d *Access) principalsOf(ctx context.Context, session string) (list []strin
 	})
 	if err == nil {
 		err = d.reg.Read(ctx, Ask{Action: "access.session"}, func(_ *store.Tx, s *Standing) error {
-			own = s.Session.ID == session
+			own = s.Session.ID == session || len(of) > 0 && s.Identity.ID == of[0].IdentityID && !s.isDelegated()
 			return nil
 		})
 	}
 	switch {
 	case err != nil && !errors.Is(err, errNotAllowed):
-		return nil, err
+		return nil, "", err
 	case len(of) == 0:
-		return []string{nobody}, nil
+		return []string{nobody}, "", nil
 	case own:
-		return []string{""}, nil
+		return []string{""}, of[0].IdentityID, nil
 	case of[0].MemberID != nil && of[0].UserID == nil:
-		return []string{*of[0].MemberID}, nil
+		return []string{*of[0].MemberID}, of[0].IdentityID, nil
 	case of[0].MemberID != nil:
-		return []string{*of[0].MemberID, *of[0].UserID}, nil
+		return []string{*of[0].MemberID, *of[0].UserID}, of[0].IdentityID, nil
 	case of[0].DelegationID != nil:
-		return []string{text(of[0].ActiveID), text(of[0].UserID)}, nil
+		return []string{text(of[0].ActiveID), text(of[0].UserID)}, of[0].IdentityID, nil
 	}
-	return []string{text(of[0].UserID) + text(of[0].AccountID)}, nil
+	return []string{text(of[0].UserID) + text(of[0].AccountID)}, of[0].IdentityID, nil
 }
 
 // nobody is the id of nobody.

@@ -23,14 +23,16 @@ func (shownRow) TableName() string { return "prm_shown_passwords" }
 // shownUse is what a copy is bound to: nobody else's row opens it.
 func shownUse(of ID, user UserID) string { return "password/" + string(of) + "/" + string(user) }
 
-// keepShown keeps a copy of a user's new password if his organisation shows them, in place of the one before. The organisation's row cannot
+// keepShown keeps a copy of a user's new password if his organisation shows them, in place of the one before; never of one that opens places in accounts
+// that were given to himself. The organisation's row cannot
 // change while the call has its gate.
 func (r *Registry) keepShown(tx *store.Tx, user UserID, password Secret) error {
 	if err := forgetShown(tx, user); err != nil || password == "" {
 		return err
 	}
 	var of []ID
-	err := tx.Query(deciding, &of, "SELECT p.id FROM prm_users u JOIN prm_partners p ON p.id = u.partner_id WHERE u.id = ? AND u.role = 'member' AND p.show_passwords", user)
+	err := tx.Query(deciding, &of, "SELECT p.id FROM prm_users u JOIN prm_partners p ON p.id = u.partner_id WHERE u.id = ? AND u.role = 'member' AND p.show_passwords"+
+		" AND NOT EXISTS (SELECT 1 FROM prm_members m WHERE m.identity_id = u.identity_id AND m.kind <> 'collaborator' AND m.state IN ('active', 'inactive'))", user)
 	if err != nil || len(of) == 0 || r.sealing == nil {
 		return err
 	}
@@ -39,6 +41,12 @@ func (r *Registry) keepShown(tx *store.Tx, user UserID, password Secret) error {
 
 func forgetShown(tx *store.Tx, user UserID) error {
 	_, err := tx.Exec(decided, "DELETE FROM prm_shown_passwords WHERE user_id = ?", user)
+	return err
+}
+
+// forgetShownOf is forgetShown by the log-in: it opens a place that was given to himself.
+func forgetShownOf(tx *store.Tx, identity string) error {
+	_, err := tx.Exec(decided, "DELETE FROM prm_shown_passwords WHERE user_id IN (SELECT id FROM prm_users WHERE identity_id = ?)", identity)
 	return err
 }
 
@@ -52,7 +60,7 @@ func (r *Registry) maySeal(a Agreement) error {
 
 // RevealPassword returns the password of a member to an admin of the same partner, if the vendor has set Agreement.ShowPasswords and the password
 // was chosen since. The audit says so before it is returned, and the user is told. [ErrNoKeyset] without Options.Sealer, [ErrNoSealedPassword] if
-// there is no copy, as there never is of an admin's or a project's password; [ErrForbidden] for anybody else, while the session has switched into a
+// there is no copy, as there never is of an admin's or a project's password, or of one with which he is a member of accounts in his own right; [ErrForbidden] for anybody else, while the session has switched into a
 // project, and if Options.StepUp says no. Not inside a host transaction.
 func (d *Users) RevealPassword(ctx context.Context, id UserID) (password Secret, err error) {
 	defer wrap(&err, "reveal password")

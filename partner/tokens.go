@@ -157,6 +157,18 @@ func voidTokens(tx *store.Tx, id UserID, purpose string) error {
 	return err
 }
 
+// voidResets ends the open tokens with which a person would choose a new password, whoever has had them sent.
+func voidResets(tx *store.Tx, identity string) error {
+	const his = `purpose = 'reset' AND state = 'open' AND (user_id IN (SELECT id FROM prm_users WHERE identity_id = ?)
+		OR member_id IN (SELECT id FROM prm_members WHERE identity_id = ?))`
+	_, err := tx.Exec(decided, "DELETE FROM prm_deliveries WHERE state IN ('ready', 'dead') AND id IN (SELECT delivery FROM prm_tokens WHERE "+his+")", identity, identity)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(decided, "UPDATE prm_tokens SET state = 'void', ended_at = ? WHERE "+his, tx.Now(), identity, identity)
+	return err
+}
+
 // offer is a token with what it stands for.
 type offer struct {
 	ID          string // of the token

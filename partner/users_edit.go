@@ -11,7 +11,8 @@ import (
 // Edit changes Email, Name, Phone, Locale, Role, Rights and Scope of a user; Login, Password and Key are [ErrImmutable]. His sessions go on,
 // under what he may do from then on. A new Email keeps the person, and nobody has proved it; the token that an invitee was sent to the old one is
 // void, and his log-in name follows if it was the address; places in accounts that were given to the former address wait until he has it again. An admin of
-// an organisation above leaves the address alone ([ErrForbidden]). *[OwnsAccountsError] for a Scope that leaves out what he owns. version and change are as in [Partners.Edit]; errors as [Users.Add].
+// an organisation above leaves the address alone ([ErrForbidden]). *[OwnsAccountsError] for a Scope that leaves out what he owns; that and another Email are
+// not for a host transaction above READ COMMITTED. version and change are as in [Partners.Edit]; errors as [Users.Add].
 func (d *Users) Edit(ctx context.Context, id UserID, version int64, change func(*NewUser)) (u User, err error) {
 	defer wrap(&err, "edit user")
 	ask, err := d.about(ctx, "user.edit", id)
@@ -123,7 +124,10 @@ func (s *Standing) editUser(tx *store.Tx, u User, after NewUser, ready preparedU
 	if err := s.noteScope(tx, &c, after.Scope, u.Scope); err != nil {
 		return err
 	}
-	if after.Scope.Accounts != nil {
+	if after.Scope.Accounts != nil && slices.Contains(changed, "scope") {
+		if tx.Frozen() {
+			return errFrozen
+		}
 		if err := ownsNothing(tx, u.ID, after.Scope); err != nil {
 			return err
 		}
@@ -205,10 +209,13 @@ func (d *Users) setDisabled(ctx context.Context, id UserID, disabled bool, kind 
 
 // Remove ends a user's place in the organisation, his sessions, and his places as a collaborator. His log-in name is free again, unless he is a member of
 // accounts by it that were given to him and not to his organisation; what he did keeps his id. [ErrPrimaryContact] as Disable;
-// *[OwnsAccountsError] for one who owns accounts.
+// *[OwnsAccountsError] for one who owns accounts. Not inside a host transaction above READ COMMITTED.
 func (d *Users) Remove(ctx context.Context, id UserID) (err error) {
 	defer wrap(&err, "remove user")
 	return d.change(ctx, "user.remove", id, func(tx *store.Tx, s *Standing, u User) error {
+		if tx.Frozen() {
+			return errFrozen
+		}
 		if u.Contact {
 			return ErrPrimaryContact
 		}

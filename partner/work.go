@@ -35,6 +35,7 @@ type Ask struct {
 	also    ID     // another organisation that the decision rests on
 	below   bool   // the call changes rows of organisations below the target
 	turns   bool   // the call changes where its own session works
+	person  string // the identity that the call changes, or whose sessions it ends
 
 	// reaches, if not nil, tells whether the call turns out to change rows below all the same. It is asked under the tree's lock.
 	reaches func(*store.Tx) (bool, error)
@@ -98,7 +99,7 @@ func (r *Registry) Write(ctx context.Context, ask Ask, do func(*store.Tx, *Stand
 
 // plain tells whether a call changes nothing that decisions rest on.
 func (a Ask) plain() bool {
-	return !a.Changes && !a.turns && !a.below && a.tree == "" && a.also == "" && a.address == ""
+	return !a.Changes && !a.turns && !a.below && a.tree == "" && a.also == "" && a.address == "" && a.person == ""
 }
 
 // enterOne is enter for a plain call.

@@ -97,9 +97,10 @@ func (d *Access) Memberships(ctx context.Context, p PageRequest) (page Page[Memb
 	return page, err
 }
 
-// itsOwn are the places of an identity.
+// itsOwn are the places of an identity that it can work in.
 func itsOwn(tx *store.Tx, identity string) *gorm.DB {
-	return tx.From(itsUsers, membersTable).Where("identity_id = ? AND state = 'active'", identity)
+	return tx.From(itsUsers, membersTable).Where(`identity_id = ? AND state = 'active' AND (kind = 'collaborator' OR EXISTS
+		(SELECT 1 FROM prm_identities i WHERE i.id = identity_id AND i.email_verified AND i.email_key = prm_members.email_key))`, identity)
 }
 
 // own refuses whoever is nobody's session: the host, a customer, a project's shared log-in, and who acts for another.
