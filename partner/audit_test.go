@@ -2,6 +2,7 @@ package partner_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -120,9 +121,17 @@ func TestPIL02_NoCapabilityStaysNone(t *testing.T) {
 func TestPIL12_TheBlockedCannotPutOffTheirBlock(t *testing.T) {
 	each(t, func(w *world) {
 		p, me, a := w.supplied(1_000_000)
+		w.addUser(p.ID, "usr_second")
+		mate, _ := w.moved(me, a.ID, partner.Guest, "mate@guest.example", "contributor")
 		for what, stop := range map[string]func(ctx context.Context) error{
 			"password": func(ctx context.Context) error {
 				return w.reg.Accounts.SetProjectPassword(partner.WithSession(ctx, w.session("acme")), a.ID, password)
+			},
+			"deactivate": func(ctx context.Context) error {
+				return w.reg.Accounts.DeactivateMember(partner.WithSession(ctx, w.session("acme")), mate.ID)
+			},
+			"transfer": func(ctx context.Context) error {
+				return errors.Join(w.reg.Accounts.TransferOwnership(as(ctx), a.ID, "usr_second"), w.reg.Accounts.TransferOwnership(as(ctx), a.ID, p.Contact))
 			},
 			"suspend": func(ctx context.Context) error { return w.reg.Accounts.Suspend(as(ctx), a.ID) },
 			"block":   func(ctx context.Context) error { return w.reg.Partners.Block(as(ctx), p.ID, true) },

@@ -48,13 +48,20 @@ func (x *explaining) delegate(actors map[string]context.Context, accounts []stri
 			SELECT ?, partner_id, id, customer, ?, 'engineer', 1, ?, ?, ?, 1 FROM prm_accounts WHERE id = ?`, id, user, int64(1)<<60, int64(1)<<60, state, account)
 	}
 	for _, ctx := range actors {
-		page, err := x.reg.Access.Sessions(ctx, "", partner.PageRequest{Limit: 1})
-		if err == nil && strings.HasPrefix(page.Items[0].Principal, "usr_") {
-			x.people[ctx] = page.Items[0].Principal
+		page, _ := x.reg.Access.Sessions(ctx, "", partner.PageRequest{})
+		for _, s := range page.Items { // those in places of his are among them
+			if strings.HasPrefix(s.Principal, "usr_") {
+				x.people[ctx] = s.Principal
+			}
 		}
 	}
 	for _, account := range accounts {
+		made := map[string]bool{} // a person may be there twice
 		for ctx, user := range x.people {
+			if made[user] {
+				continue
+			}
+			made[user] = true
 			insert(x.delegationTo(ctx, account), user, account, "approved")
 		}
 		insert(x.delegationTo(context.Background(), account), string(userOf(string(partner.Vendor))), account, "requested")
@@ -79,7 +86,7 @@ func unless(err, want error) error {
 	return err
 }
 
-var askedActions = map[string]asked{
+var askedActions = joined(askedOfPlaces, map[string]asked{
 	"partner.create": {"partner?", func(x *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Partners.Create(ctx, x.prepared[target]))
 	}},
@@ -269,7 +276,7 @@ var askedActions = map[string]asked{
 	}},
 	"license.mine":   {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error { return second(r.seats.Mine(ctx)) }},
 	"license.verify": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error { return second(r.seats.Verify(ctx)) }},
-}
+})
 
 // refusedAccess tells whether err is about access: who may, what there is, and what its state allows. The licences of a pool that the
 // session does not work in are not.
@@ -329,7 +336,7 @@ func (x *explaining) compare(who string, ctx context.Context, action, target str
 		x.t.Errorf("%s on %q by %s: Explain says %v %v, a View %v", action, target, who, dec.Allowed, dec.Reasons, may)
 	}
 	var answer error
-	if action == "access.act_for" {
+	if alone(action) {
 		answer = a.call(x, rooms{}, ctx, target)
 	} else if err := x.inHost(errRollBack, func(_ *gorm.DB, r rooms) error { answer = a.call(x, r, ctx, target); return nil }); !errors.Is(err, errRollBack) {
 		x.t.Fatal(err)
@@ -384,6 +391,7 @@ func (x *explaining) randomWorld(r *rand.Rand) (actors map[string]context.Contex
 		x.projects[parent] = p
 	}
 	x.staff(actors, partners)
+	accounts = x.places(actors, partners, accounts)
 	x.delegate(actors, accounts)
 	actors["the customer"], actors["another customer"] = customers(), partner.AsCustomer(context.Background(), "cus_other", "x")
 	for i, login := range []string{"p0", "p3"} {
@@ -485,11 +493,14 @@ func TestBEY02_AnIDOfAnotherKindIsNotFound(t *testing.T) {
 			}
 			before := dump(w.t, w.db)
 			for _, id := range []partner.AccountID{partner.AccountID(p.ID), "active", "none", "x", "acc_\x00", "\xff"} {
-				verbs := w.accountVerbs(me, id)
-				if id == partner.AccountID(p.ID) { // as a holder it is the pool
+				verbs, members := joined(w.accountVerbs(me, id), w.placeVerbs(me, id)), w.memberVerbs(me, partner.MemberID(id))
+				if id == partner.AccountID(p.ID) { // as a holder it is the pool, and as a principal one without sessions
 					delete(verbs, "Balance")
+					delete(verbs, "Sessions")
+					delete(members, "Sessions")
 				}
 				w.allNotFound(fmt.Sprintf("%q, switched %v", string(id), switched), verbs)
+				w.allNotFound(fmt.Sprintf("the member %q, switched %v", string(id), switched), members)
 			}
 			for _, id := range []partner.ID{partner.ID(a.ID), "active", "none", "prt_\x00", "\xff"} {
 				w.allNotFound(fmt.Sprintf("%q, switched %v", string(id), switched), w.partnerVerbs(me, id, p.Contact))

@@ -56,7 +56,7 @@ func (w *world) story() []deed {
 	let := w.delegated(w.user(p.ID, "story-let"), his.ID, dayLong)
 	said := "customer:" + globex + "/person-7"
 	version, projectVersion := p.Version+1, a.Version // SetContact comes first
-	return []deed{
+	return append(w.placeStory(p, me), []deed{
 		{"partner.created", host, "", "", func(r rooms) (string, error) {
 			n, err := r.reg.Partners.Create(w.vendor, agreed)
 			return string(n.ID), err
@@ -141,7 +141,7 @@ func (w *world) story() []deed {
 			return err
 		}), true},
 		{"password.changed", admin, p.ID, admin, none(func(r rooms) error { return r.reg.Access.ChangePassword(me, password, canary+canary) }), true},
-	}
+	}...)
 }
 
 // addUser adds a user behind the SDK's back, as the users' desk will.

@@ -42,6 +42,7 @@ type isoSide struct {
 	logo     int            // its width, 0 for none
 
 	certified string // the fact, if it is
+	isoPlaces
 }
 
 type isoProject struct {
@@ -71,10 +72,13 @@ func newIsolation(w *world) *isolation {
 	for _, s := range i.sides {
 		u := w.addedUser(s.id, "member-of-"+s.name[len("Partner "):], func(u *partner.NewUser) { u.Rights = everyRight })
 		s.member, s.staff = w.login(u.Login), u.ID
+		i.furnish(s)
 		for range 3 {
 			i.open(s)
 		}
 	}
+	i.lend(i.sides[0], i.sides[1])
+	i.lend(i.sides[1], i.sides[0])
 	return i
 }
 
@@ -82,7 +86,7 @@ func (i *isolation) run(steps int) {
 	verbs := []func(me, other *isoSide){
 		i.getPartner, i.listPartners, i.getProject, i.listProjects, i.editProject, i.assign, i.assign, i.returnSome, i.switchTo, i.switchBack,
 		i.balance, i.mine, i.history, i.activity, i.grant, i.closeOne, i.openOne, i.asProject, i.explain, i.vendorVerbs, i.setContact, i.users, i.asMember,
-		i.logos, i.programme, i.delegations,
+		i.logos, i.programme, i.delegations, i.members,
 	}
 	for step := range steps {
 		k := i.rand.IntN(2)
@@ -246,7 +250,7 @@ func (i *isolation) getProject(me, other *isoSide) {
 }
 
 func (i *isolation) listProjects(me, other *isoSide) {
-	var got, want []partner.AccountID
+	got, want := []partner.AccountID(nil), []partner.AccountID{me.lab, me.office}
 	for a, err := range partner.Each(func(r partner.PageRequest) (partner.Page[partner.Account], error) {
 		r.Limit = 7
 		return i.reg.Accounts.List(me.admin, partner.AccountFilter{}, r)

@@ -30,9 +30,9 @@ func TestPIL12_NothingIsAcceptedByHeartAfterBlockReturned(t *testing.T) {
 			case 1:
 				block, lift = f.boss.ID, f.boss.ID
 			case 2:
-				workers, stop, free = []string{"project", "project"}, by.BlockUsers, by.UnblockUsers
+				workers, stop, free = []string{"project", "mate", "project", "lent"}, by.BlockUsers, by.UnblockUsers
 			case 3:
-				workers, stop, free = []string{"project", "project"}, by.BlockUsers, by.UnblockUsers
+				workers, stop, free = []string{"project", "mate", "project", "lent"}, by.BlockUsers, by.UnblockUsers
 				block, lift = f.boss.ID, f.boss.ID
 			}
 			r := newRace()
@@ -60,6 +60,7 @@ func (tw *twins) enter(f *family) {
 	tw.t.Helper()
 	f.above, f.me, f.inside, f.at = tw.login(f.name+"-boss"), tw.login(f.name), tw.login(f.name), tw.login(f.name+"-a")
 	tw.must(tw.reg.Access.SwitchTo(f.inside, f.a))
+	tw.comeBack(f)
 }
 
 // TestPIL32_IdleSessionsAreReadAgain: of two registries, one uses a session that the other only remembers. It has not run idle there; one
@@ -79,7 +80,7 @@ func TestPIL32_IdleSessionsAreReadAgain(t *testing.T) {
 		tw.must(tw.probe(here, &f, "pool"))
 		tw.clock.Advance(20 * time.Hour)
 		for i, r := range tw.rooms() {
-			for _, name := range []string{"inside", "project", "above"} {
+			for _, name := range []string{"inside", "project", "above", "mate", "lent"} {
 				wants(t, fmt.Sprint(name, " in registry ", i, " after 28 hours without a call"), tw.probe(r, &f, name), partner.ErrForbidden)
 			}
 			tw.must(tw.probe(r, &f, "vendor"))
@@ -113,7 +114,7 @@ func TestPIL29_WhatIsNotThereIsNotRemembered(t *testing.T) {
 		for range 3 {
 			tw.warm(&f)
 			fresh := tw.fresh(tw.db)
-			for who, me := range map[string]context.Context{"me": f.me, "inside": f.inside, "project": f.at, "above": f.above, "host": tw.vendor, "nobody": nobody, "gone": gone} {
+			for who, me := range map[string]context.Context{"me": f.me, "inside": f.inside, "project": f.at, "mate": f.mateAt, "lent": f.lentAt, "above": f.above, "host": tw.vendor, "nobody": nobody, "gone": gone} {
 				for _, target := range targets {
 					answers := map[string]bool{}
 					for _, r := range []rooms{tw.rooms()[0], tw.rooms()[1], {fresh.reg, fresh.seats}} {
@@ -189,7 +190,7 @@ func (tw *twins) play(c change, f *family, where int) error {
 
 // lifts are what undoes changes.
 func lifts() []change {
-	return []change{
+	return append(placeLifts(), []change{
 		{"lift", nil, func(tw *twins, r rooms, f *family) error {
 			return errors.Join(r.reg.Partners.Unblock(tw.vendor, f.own.ID), r.reg.Partners.Unblock(tw.vendor, f.boss.ID))
 		}, false},
@@ -216,7 +217,7 @@ func lifts() []change {
 		{"move home", nil, func(tw *twins, r rooms, f *family) error {
 			return r.reg.Partners.MoveUnder(tw.vendor, f.own.ID, f.boss.ID)
 		}, false},
-	}
+	}...)
 }
 
 // TestBEY01_NothingIsLearntInAHostsTransaction: what a host's transaction has seen of its own changes is gone with it, also when the number has

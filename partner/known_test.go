@@ -159,6 +159,7 @@ type family struct {
 	boss, own             partner.Partner
 	a, b                  partner.AccountID
 	above, me, inside, at context.Context // at: the log-in of project a; inside: an admin who works in a
+	mates
 }
 
 func (tw *twins) family() (f family) {
@@ -174,11 +175,12 @@ func (tw *twins) family() (f family) {
 	tw.must(err)
 	_, err = tw.seats.Assign(f.me, f.a, "seat", 1_000_000)
 	tw.must(err)
+	tw.settle(&f)
 	return f
 }
 
 // probes are calls of a family that rest on different rows.
-var probes = []string{"pool", "inside", "project", "above", "vendor"}
+var probes = []string{"pool", "inside", "project", "above", "vendor", "mate", "lent"}
 
 // probe makes one of them.
 func (w *world) probe(r rooms, f *family, name string) (err error) {
@@ -192,6 +194,10 @@ func (w *world) probe(r rooms, f *family, name string) (err error) {
 		_, err = r.seats.Consume(f.at, f.a, "seat", 1)
 	case "above":
 		_, err = r.seats.Consume(f.above, f.a, "seat", 1)
+	case "mate":
+		_, err = r.seats.Consume(f.mateAt, f.a, "seat", 1)
+	case "lent":
+		_, err = r.seats.Consume(f.lentAt, f.a, "seat", 1)
 	case "vendor":
 		_, err = r.seats.Grant(w.vendor, f.own.ID, "seat", 1)
 	}
@@ -199,7 +205,7 @@ func (w *world) probe(r rooms, f *family, name string) (err error) {
 }
 
 // looks are what a family reads, and what it is told.
-func (w *world) looks(r rooms, f *family) (told [6]string) {
+func (w *world) looks(r rooms, f *family) (told [9]string) {
 	tell := func(i int, what any, err error) { told[i] = fmt.Sprint(what, " ", err) }
 	pool, err := r.seats.Balance(f.me, f.own.ID, "seat")
 	tell(0, pool, err)
@@ -213,6 +219,12 @@ func (w *world) looks(r rooms, f *family) (told [6]string) {
 	tell(4, own, err)
 	decision, err := r.reg.Access.Explain(f.me, "license.assign", string(f.a))
 	tell(5, decision, err)
+	there, err := r.reg.Accounts.Get(f.lentAt, f.a)
+	tell(6, there, err)
+	works, err := r.reg.Access.Active(f.mateAt)
+	tell(7, works, err)
+	decision, err = r.reg.Access.Explain(f.me, "member.edit", string(f.a))
+	tell(8, decision, err)
 	return told
 }
 
@@ -274,8 +286,8 @@ func (tw *twins) raw(query string, args ...any) error { return tw.other.db.Exec(
 
 // changes are all that the SDK can do to what decisions rest on, and what an operator does by hand.
 func changes() []change {
-	users, project := []string{"pool", "inside"}, []string{"pool", "inside", "project", "above"}
-	return []change{
+	users, project, within := []string{"pool", "inside"}, []string{"pool", "inside", "project", "above", "mate", "lent"}, []string{"project", "mate", "lent"}
+	return append(placeChanges(), []change{
 		{"block", users, func(tw *twins, r rooms, f *family) error { return r.reg.Partners.Block(tw.vendor, f.own.ID, false) }, false},
 		{"block with those below", []string{"pool", "inside", "above"}, func(tw *twins, r rooms, f *family) error {
 			return r.reg.Partners.Block(tw.vendor, f.boss.ID, true)
@@ -283,10 +295,10 @@ func changes() []change {
 		{"block above only", []string{"above"}, func(tw *twins, r rooms, f *family) error {
 			return r.reg.Partners.Block(tw.vendor, f.boss.ID, false)
 		}, false},
-		{"block users", []string{"project"}, func(tw *twins, r rooms, f *family) error {
+		{"block users", within, func(tw *twins, r rooms, f *family) error {
 			return r.reg.Partners.BlockUsers(tw.vendor, f.own.ID, false)
 		}, false},
-		{"block users with those below", []string{"project"}, func(tw *twins, r rooms, f *family) error {
+		{"block users with those below", within, func(tw *twins, r rooms, f *family) error {
 			return r.reg.Partners.BlockUsers(tw.vendor, f.boss.ID, true)
 		}, false},
 		{"block and lift", users, func(tw *twins, r rooms, f *family) error {
@@ -341,19 +353,19 @@ func changes() []change {
 		{"demote by hand", users, func(tw *twins, _ rooms, f *family) error {
 			return tw.raw("UPDATE prm_users SET role = 'member' WHERE partner_id = ?", f.own.ID)
 		}, true},
-		{"delete a session by hand", []string{"inside"}, func(tw *twins, _ rooms, f *family) error {
+		{"delete a session by hand", []string{"inside", "lent"}, func(tw *twins, _ rooms, f *family) error {
 			return tw.raw("DELETE FROM prm_sessions WHERE active_id = ?", f.a)
 		}, true},
-		{"end a session by hand", []string{"inside"}, func(tw *twins, _ rooms, f *family) error {
+		{"end a session by hand", []string{"inside", "lent"}, func(tw *twins, _ rooms, f *family) error {
 			return tw.raw("UPDATE prm_sessions SET ends_at = 1 WHERE active_id = ?", f.a)
 		}, true},
-		{"let a session rest by hand", []string{"inside"}, func(tw *twins, _ rooms, f *family) error {
+		{"let a session rest by hand", []string{"inside", "lent"}, func(tw *twins, _ rooms, f *family) error {
 			return tw.raw("UPDATE prm_sessions SET seen_at = 1, ends_at = ends_at WHERE active_id = ?", f.a)
 		}, true},
 		{"end log-ins by hand", users, func(tw *twins, _ rooms, f *family) error {
 			return tw.raw("UPDATE prm_identities SET epoch = epoch + 1 WHERE id IN (SELECT identity_id FROM prm_users WHERE partner_id = ?)", f.own.ID)
 		}, true},
-	}
+	}...)
 }
 
 // TestPIL12_PIL32_TheNextCallKnows: whatever happens to what a call rests on, in another registry or in this one, alone or in a host's

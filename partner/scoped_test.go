@@ -16,7 +16,9 @@ import (
 // queries are all that a member can ask or do about one account.
 func (w *world) queries(me context.Context, id partner.AccountID) map[string]func() error {
 	from := w.clock.Now().Add(-time.Hour)
-	return map[string]func() error{
+	var member partner.MemberID
+	w.must(w.db.Raw("SELECT COALESCE(max(id), 'mem_none') FROM prm_members WHERE account_id = ?", id).Scan(&member).Error)
+	return joined(w.placeVerbs(me, id), w.memberVerbs(me, member), map[string]func() error{
 		"Get":          func() error { return second(w.reg.Accounts.Get(me, id)) },
 		"PreviewClose": func() error { return second(w.reg.Accounts.PreviewClose(me, id)) },
 		"EditProject": func() error {
@@ -48,7 +50,9 @@ func (w *world) queries(me context.Context, id partner.AccountID) map[string]fun
 		"RequestDelegation": func() error { return second(w.reg.Access.RequestDelegation(me, w.leave(id, dayLong))) },
 		"Delegations":       func() error { return second(w.reg.Access.Delegations(me, id, partner.PageRequest{})) },
 		"Close":             func() error { return second(w.reg.Accounts.Close(me, id)) },
-	}
+		"Sessions":          func() error { return second(w.reg.Access.Sessions(me, string(id), partner.PageRequest{})) },
+		"Sessions.member":   func() error { return second(w.reg.Access.Sessions(me, string(member), partner.PageRequest{})) },
+	})
 }
 
 // TestBEY09_ScopedStaff: one who is limited to some accounts has to do with those alone, in every query, list and count.
@@ -58,6 +62,9 @@ func TestBEY09_ScopedStaff(t *testing.T) {
 		two := w.project(admin, "two")
 		limited := func(u *partner.NewUser) { u.Rights, u.Scope.Accounts = everyRight, []partner.AccountID{one.ID} }
 		me := w.user(p.ID, "scoped", limited)
+		for _, a := range []partner.AccountID{one.ID, two.ID} {
+			w.moved(admin, a, partner.Guest, string(a)+"@guest.example", "viewer")
+		}
 		before := dump(w.t, w.db)
 		for verb, query := range w.queries(me, two.ID) {
 			if verb == "SwitchBack" {
@@ -72,9 +79,14 @@ func TestBEY09_ScopedStaff(t *testing.T) {
 			w.t.Errorf("queries out of scope changed %v", left)
 		}
 		for _, verb := range []string{"Assign", "AssignAll", "Balance", "Balances", "HoldingsAt", "SwitchTo", "SwitchBack", "Reserve", "Consume", "Seat", "Seats",
-			"PlanShrink", "View.May", "Get", "PreviewClose", "EditProject", "SetProjectPassword", "ResetProjectPassword", "Delegations"} {
+			"PlanShrink", "View.May", "Get", "PreviewClose", "EditProject", "SetProjectPassword", "ResetProjectPassword", "Delegations",
+			"Entitled", "Members", "Member", "Sessions", "Sessions.member"} {
 			w.must(w.queries(me, one.ID)[verb]())
 		}
+		for _, verb := range []string{"Edit", "TransferOwnership", "AddMember", "EditMember", "DeactivateMember", "RemoveMember", "ResetMemberPassword", "ActAs", "ReportMisuse"} {
+			wants(w.t, verb+" of an account in scope", w.queries(me, one.ID)[verb](), partner.ErrForbidden) // which is another's
+		}
+		w.faulty(w.reg.Accounts.TransferOwnership(admin, two.ID, partner.UserID(w.sessions(me, "")[0].Principal)), "owner:range")
 		page, err := w.reg.Accounts.List(me, partner.AccountFilter{}, partner.PageRequest{})
 		w.must(err)
 		if len(page.Items) != 1 || page.Items[0].ID != one.ID {
@@ -82,7 +94,9 @@ func TestBEY09_ScopedStaff(t *testing.T) {
 		}
 		for what, err := range map[string]error{
 			"a new project":      second(w.reg.Accounts.OpenProject(me, newProject("three"))),
-			"the pool's history": second(w.seats.History(me, p.ID, "seat", partner.PageRequest{})), // it names other projects
+			"a new account":      second(w.reg.Accounts.Open(me, partner.NewAccount{Type: "standard", Name: "X"})),
+			"an account of his":  second(w.reg.Accounts.Open(me, partner.NewAccount{Type: "solution", Name: "X"})), // it would not be in scope
+			"the pool's history": second(w.seats.History(me, p.ID, "seat", partner.PageRequest{})),                 // it names other projects
 			"a history":          second(w.seats.History(me, one.ID, "seat", partner.PageRequest{})),
 			"requests":           second(w.seats.Requests(me, partner.PageRequest{})),
 			"the activity":       second(w.reg.Activity.List(me, partner.EventFilter{}, partner.PageRequest{})),

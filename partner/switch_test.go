@@ -183,6 +183,10 @@ func TestCLW15_DelegatedScope(t *testing.T) {
 		sibling := w.project(me, "two")
 		_, err := w.seats.Assign(me, own.ID, "seat", 3)
 		w.must(err)
+		mates := map[partner.AccountID]partner.MemberID{}
+		for _, id := range []partner.AccountID{sibling.ID, own.ID} {
+			mates[id] = w.member(me, id, partner.NewMember{Kind: partner.Guest, Email: "mate@guest.example", Roles: []string{"viewer"}}).ID
+		}
 		before := w.dump()
 		as := w.login("one")
 		opened := w.dump()
@@ -192,7 +196,7 @@ func TestCLW15_DelegatedScope(t *testing.T) {
 			if id == own.ID {
 				want = partner.ErrForbidden // it is there, and not for this caller
 			}
-			list = append(list, w.onProject(as, id, want)...)
+			list = append(append(list, w.onProject(as, id, want)...), w.onPlace(as, id, mates[id], want)...)
 		}
 		for _, id := range []partner.ID{p.ID, sub.ID, partner.Vendor} {
 			list = append(list, w.onPartner(as, id)...)
@@ -201,6 +205,11 @@ func TestCLW15_DelegatedScope(t *testing.T) {
 			list = append(list, w.onHolder(as, h)...)
 		}
 		_, open := w.reg.Accounts.OpenProject(as, newProject("three"))
+		_, office := w.reg.Accounts.Open(as, partner.NewAccount{Type: "standard", Name: "Office"})
+		_, lab := w.reg.Accounts.Open(as, partner.NewAccount{Type: "solution", Name: "Lab"})
+		_, asked := w.reg.Accounts.RequestOpen(as, "acme@partner.example")
+		_, places := w.reg.Access.Memberships(as, partner.PageRequest{})
+		_, working := w.reg.Access.WorkIn(as, mates[own.ID])
 		_, create := w.reg.Partners.Create(as, agreement("four"))
 		_, invite := w.reg.Partners.Invite(as, partner.Agreement{Name: "Five", Login: "five", Email: "five@partner.example", Currency: "EUR"})
 		_, partners := w.reg.Partners.List(as, partner.PartnerFilter{}, partner.PageRequest{})
@@ -209,6 +218,9 @@ func TestCLW15_DelegatedScope(t *testing.T) {
 		_, trace := w.seats.Trace(as, 1)
 		_, giveBack := w.seats.Return(as, "seat", 1)
 		list = append(list, attempt{"OpenProject", open, partner.ErrForbidden}, attempt{"Create", create, partner.ErrForbidden},
+			attempt{"Open", office, partner.ErrForbidden}, attempt{"Open", lab, partner.ErrForbidden}, attempt{"RequestOpen", asked, partner.ErrForbidden},
+			attempt{"Memberships", places, partner.ErrForbidden}, attempt{"WorkIn", working, partner.ErrForbidden},
+			attempt{"DefineType", w.reg.Accounts.DefineType(as, partner.AccountType{Code: "mine"}), partner.ErrForbidden},
 			attempt{"Invite", invite, partner.ErrForbidden}, attempt{"Partners.List", partners, partner.ErrForbidden},
 			attempt{"Deliveries", deliveries, partner.ErrForbidden}, attempt{"Verify", verify, partner.ErrForbidden},
 			attempt{"Trace", trace, partner.ErrForbidden}, attempt{"Return", giveBack, partner.ErrForbidden},
@@ -230,7 +242,8 @@ func (w *world) dump() string {
 	w.t.Helper()
 	var b strings.Builder
 	for _, table := range []string{"prm_partners", "prm_identities", "prm_users", "prm_accounts", "prm_sessions", "prm_events", "prm_deliveries",
-		"prm_keys", "prm_license_types", "prm_ledger_balances", "prm_ledger_transfers", "prm_contracts"} {
+		"prm_keys", "prm_license_types", "prm_ledger_balances", "prm_ledger_transfers", "prm_contracts", "prm_account_types", "prm_members", "prm_quotas",
+		"prm_tokens"} {
 		var rows []map[string]any
 		w.must(w.db.Table(table).Order("1").Find(&rows).Error)
 		fmt.Fprintln(&b, table, rows)
