@@ -79,7 +79,7 @@ func TestPLX28_HostilePlaceParameters(t *testing.T) {
 	hostile(t, func(w *world) {
 		p, me, lab, office := w.furnished()
 		for _, par := range w.placeParameters(p, me, lab, office) {
-			for _, text := range texts {
+			for _, text := range w.own(texts) {
 				w.trial(par.name, text, func() error {
 					err := par.call(text)
 					if par.never && err == nil {
@@ -103,7 +103,7 @@ func TestPLX28_HostileMembers(t *testing.T) {
 		edited := w.special(me, lab.ID, "Edited")
 		n := 0
 		for _, at := range places(partner.NewMember{}, false) {
-			for _, text := range texts {
+			for _, text := range w.own(texts) {
 				for kind, id := range map[partner.MemberKind]partner.AccountID{partner.Special: lab.ID, partner.Employee: office.ID} {
 					w.trial(fmt.Sprint("AddMember.", at.name, " of a ", kind), text, func() error {
 						n++
@@ -138,7 +138,7 @@ func TestPLX04_HostileAccounts(t *testing.T) {
 	hostile(t, func(w *world) {
 		_, me, _, office := w.furnished()
 		for _, at := range places(partner.NewAccount{}, false) {
-			for _, text := range texts {
+			for _, text := range w.own(texts) {
 				w.trial("Open."+at.name, text, func() error {
 					in := partner.NewAccount{Type: "standard", Name: "Account"}
 					at.put(&in, text)
@@ -155,7 +155,7 @@ func TestPLX04_HostileAccounts(t *testing.T) {
 				})
 			}
 		}
-		for _, text := range texts {
+		for _, text := range w.own(texts) {
 			w.trial("Edit.Name", text, func() error {
 				now, err := w.reg.Accounts.Edit(me, office.ID, office.Version, func(n *partner.NewAccount) { n.Name = text })
 				if err != nil {
@@ -186,7 +186,7 @@ func TestPLX03_HostileAccountTypes(t *testing.T) {
 			return nil
 		}
 		for _, at := range places(partner.AccountType{}, false) {
-			for _, text := range texts {
+			for _, text := range w.own(texts) {
 				w.trial("DefineType."+at.name, text, func() error {
 					in := partner.AccountType{Code: "strange"}
 					at.put(&in, text)

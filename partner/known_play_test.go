@@ -139,7 +139,7 @@ func TestPIL12_PIL32_AnyOrderOfChanges(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			list := []family{tw.family(), tw.family()}
 			play := slices.DeleteFunc(slices.Concat(changes(), lifts()), func(c change) bool { return c.name == "move to another tree" })
-			for range rapid.IntRange(5, 25).Draw(rt, "steps") {
+			for range rapid.IntRange(5, 18).Draw(rt, "steps") {
 				f := &list[rapid.IntRange(0, 1).Draw(rt, "family")]
 				switch what := rapid.IntRange(0, 9).Draw(rt, "what"); {
 				case what < 6:
