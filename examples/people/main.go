@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -117,7 +118,7 @@ func people(ctx, vendor context.Context, reg *partner.Registry, mail *desk, out 
 	if err != nil {
 		return err
 	}
-	admin := partner.WithSession(ctx, session)
+	admin, boss := partner.WithSession(ctx, session), partner.UserID(session.Principal)
 	dana, err := reg.Users.Add(admin, session.Partner, partner.NewUser{Name: "Dana", Email: "dana@acme.example", Role: partner.Member,
 		Rights: []partner.Right{partner.Projects}})
 	if err != nil {
@@ -153,6 +154,13 @@ func people(ctx, vendor context.Context, reg *partner.Registry, mail *desk, out 
 	}
 	if _, err := reg.Access.Accept(ctx, mail.token("dana@acme.example"), partner.Acceptance{Password: "another long secret"}); err != nil {
 		return err
+	}
+	if owns := (*partner.OwnsAccountsError)(nil); errors.As(reg.Users.Remove(admin, dana.ID), &owns) { // what she opened goes to somebody else first
+		for _, id := range owns.IDs {
+			if err := reg.Accounts.TransferOwnership(admin, id, boss); err != nil {
+				return err
+			}
+		}
 	}
 	if err := reg.Users.Remove(admin, dana.ID); err != nil {
 		return err

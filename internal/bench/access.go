@@ -28,13 +28,15 @@ func (h *host) tree(ctx context.Context, n int) (*tree, error) {
 		return nil, err
 	}
 	t := &tree{sdk: k}
-	h.trees[n] = t
 	projects := 0
 	if n == h.sizes.access {
 		projects = 1
 	}
-	t.orgs, err = populate(ctx, k, treeOf(n), projects)
-	return t, err
+	if t.orgs, err = populate(ctx, k, treeOf(n), projects); err != nil {
+		return nil, err
+	}
+	h.trees[n] = t
+	return t, nil
 }
 
 // question is whether the admin of one partner may act on the project of another.

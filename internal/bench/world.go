@@ -123,7 +123,7 @@ func newChunk() *chunk {
 		users:     rows{table: "prm_users", columns: "id identity_id partner_id name role disabled version created_at"},
 		contracts: rows{table: "prm_contracts", columns: "id partner_id number currency billing_model blocking_limit from_at until_at version created_at"},
 		balances:  rows{table: "prm_ledger_balances", columns: "book owner unit state lot partner_id amount bounded recorded"},
-		accounts: rows{table: "prm_accounts", columns: `id partner_id type identity_id name name_key state blocks epoch region email company country
+		accounts: rows{table: "prm_accounts", columns: `id partner_id owner_id type identity_id name name_key state blocks epoch region email company country
 			phone locale version created_at`},
 	}
 }
@@ -151,14 +151,14 @@ func (c *chunk) org(orgs []org, i, projects int, at store.Micros) {
 	}
 	o.path += strconv.FormatInt(int64(i)+1, 36) + "/"
 	o.depth++
-	c.partner(o, parent, at)
+	owner := c.partner(o, parent, at)
 	for j := range projects {
-		c.project(o, fmt.Sprintf("project-%d-%d", i, j), at)
+		c.project(o, owner, fmt.Sprintf("project-%d-%d", i, j), at)
 	}
 }
 
-// partner adds an active partner with all capabilities, which manages those below it, its admin and its partner-wide contract.
-func (c *chunk) partner(o *org, parent any, at store.Micros) {
+// partner adds an active partner with all capabilities, which manages those below it, its admin, who is returned, and its partner-wide contract.
+func (c *chunk) partner(o *org, parent any, at store.Micros) (admin string) {
 	id, identity, user, contract := store.NewID("prt", at, random), store.NewID("idn", at, random), store.NewID("usr", at, random), store.NewID("ctr", at, random)
 	o.id = partner.ID(id)
 	name, email := "Partner "+o.login, o.login+"@partner.example"
@@ -168,14 +168,15 @@ func (c *chunk) partner(o *org, parent any, at store.Micros) {
 	c.users.add(user, identity, id, name, "admin", false, 1, int64(at))
 	c.contracts.add(contract, id, contract, "EUR", "postpayment", 0, int64(at), 0, 1, int64(at))
 	c.balances.add("money", contract, "EUR", "held", 0, id, 0, false, 0)
+	return user
 }
 
-// project adds an active project with its delegated log-in, which has no password yet.
-func (c *chunk) project(o *org, login string, at store.Micros) {
+// project adds an active project of that owner with its delegated log-in, which has no password yet.
+func (c *chunk) project(o *org, owner, login string, at store.Micros) {
 	id, identity := store.NewID("acc", at, random), store.NewID("idn", at, random)
 	o.projects = append(o.projects, partner.AccountID(id))
 	c.identities.add(identity, "project", login, login, "", "", false, "", 0, 1, int64(at))
-	c.accounts.add(id, o.id.String(), "project", identity, login, login, "active", 0, 0, "DE", login+"@customer.example", "Globex", "DE",
+	c.accounts.add(id, o.id.String(), owner, "project", identity, login, login, "active", 0, 0, "DE", login+"@customer.example", "Globex", "DE",
 		"", "", 1, int64(at))
 }
 
