@@ -94,18 +94,19 @@ func TestPLX03_FaultsOfATypeComeTogether(t *testing.T) {
 // TestPLX05_TestCeiling: a function is entitled only where the host's catalogue puts it within the type's ceiling; what it does not know is not.
 func TestPLX05_Ceiling(t *testing.T) {
 	plans := map[string][]string{"corporation": {"gantt", "crm"}, "": {"crm"}}
-	var failing error
 	features := func(o *partner.Options) {
 		o.CallbackTime = 50 * time.Millisecond
 		o.Features = func(ctx context.Context, ceiling, feature string) (bool, error) {
-			if feature == "slow" {
+			switch feature {
+			case "slow":
 				<-ctx.Done()
+			case "down":
+				return true, errors.New("down")
 			}
-			return slices.Contains(plans[ceiling], feature), failing
+			return slices.Contains(plans[ceiling], feature), nil
 		}
 	}
 	eachWith(t, features, func(w *world) {
-		failing = nil
 		_, me, shop := w.workshop("acme")
 		standard := w.account(me, "standard", "Everyday")
 		for _, c := range []struct {
@@ -122,8 +123,7 @@ func TestPLX05_Ceiling(t *testing.T) {
 		_, other := w.partner("other")
 		wants(w.t, "another's account", second(w.reg.Accounts.Entitled(other, shop.ID, "gantt")), partner.ErrNotFound)
 		wants(w.t, "a catalogue that is late", second(w.reg.Accounts.Entitled(me, shop.ID, "slow")), partner.ErrUnavailable)
-		failing = errors.New("down")
-		may, err := w.reg.Accounts.Entitled(me, shop.ID, "gantt")
+		may, err := w.reg.Accounts.Entitled(me, shop.ID, "down")
 		if wants(w.t, "a catalogue that fails", err, partner.ErrUnavailable); may {
 			w.t.Error("entitled by a catalogue that failed")
 		}
