@@ -24,7 +24,17 @@ type AccountType struct {
 	CertifiedOnly bool
 	// Denies names what accounts of the type never have: "orders", "customers", "objects", "licenses". It is fixed when the type is defined.
 	Denies []string
+	// OwnerCloses types have accounts that nobody closes but their owner. It is fixed like Denies.
+	OwnerCloses bool
+	// Leftovers says what becomes of the licences that an account has not used up when it ends: "return", they go to the partner's pool, the default, or
+	// "forfeit", to the vendor.
+	Leftovers string
 }
+
+const (
+	leftoversReturn  = "return"
+	leftoversForfeit = "forfeit"
+)
 
 // Quota is how many members of each kind an account has room for: -1 without a limit, 0 none. Whoever has been invited takes a place, for as long as
 // he can accept; whoever is deactivated takes none.
@@ -60,9 +70,10 @@ const (
 	denyCustomers
 	denyObjects
 	denyLicenses
+	denyOthersClosing // that anybody but the owner closes the account
 )
 
-// denied are their names, in the order of the bits.
+// denied are the names of what Denies can name, in the order of the bits.
 var denied = []string{"orders", "customers", "objects", "licenses"}
 
 func denialsOf(names []string) (d denials) {
@@ -94,6 +105,7 @@ type typeRow struct {
 	MaxPerPartner    int64
 	CertifiedOnly    bool
 	Denies           denials
+	Leftovers        string
 	Version          int64
 	CreatedAt        store.Micros `gorm:"autoCreateTime:false"`
 }
@@ -102,7 +114,8 @@ func (typeRow) TableName() string { return typesTable }
 
 func (r typeRow) public() AccountType {
 	return AccountType{Code: r.Code, Ceiling: r.Ceiling, Quota: Quota{r.Employees, r.SpecialEmployees, r.ExternalUsers, r.Collaborators, r.Guests},
-		MaxPerPartner: r.MaxPerPartner, CertifiedOnly: r.CertifiedOnly, Denies: r.Denies.list()}
+		MaxPerPartner: r.MaxPerPartner, CertifiedOnly: r.CertifiedOnly, Denies: r.Denies.list(), OwnerCloses: r.Denies&denyOthersClosing != 0,
+		Leftovers: r.Leftovers}
 }
 
 func (t AccountType) check() error {
@@ -124,6 +137,9 @@ func (t AccountType) check() error {
 			c.add(fmt.Sprintf("denies[%d]", i), "unknown_code", "must be one of "+strings.Join(denied, ", "), ErrUnknownCode)
 		}
 	}
+	if !slices.Contains([]string{"", leftoversReturn, leftoversForfeit}, t.Leftovers) {
+		c.add("leftovers", "unknown_code", "must be return or forfeit", ErrUnknownCode)
+	}
 	if t.Code == typeProject && t.CertifiedOnly {
 		c.add("certified_only", "format", "projects are for partners with the capability operate", nil)
 	}
@@ -138,7 +154,7 @@ func (c *checks) plainWord(path, word string) {
 }
 
 // DefineType adds a type, or changes one that is there; vendor only. What it says about members holds for whoever comes from then on: nobody has to
-// leave. *[ValidationError] with every failing field; [ErrImmutable] for other Denies than the type has.
+// leave. *[ValidationError] with every failing field; [ErrImmutable] for other Denies, or another OwnerCloses, than the type has.
 func (d *Accounts) DefineType(ctx context.Context, t AccountType) (err error) {
 	defer wrap(&err, "define account type")
 	if err := t.check(); err != nil {
@@ -147,7 +163,10 @@ func (d *Accounts) DefineType(ctx context.Context, t AccountType) (err error) {
 	return d.reg.Write(ctx, Ask{Action: "account.define_type"}, func(tx *store.Tx, s *Standing) error {
 		row := typeRow{Code: t.Code, Ceiling: t.Ceiling, Employees: t.Quota.Employees, SpecialEmployees: t.Quota.SpecialEmployees,
 			ExternalUsers: t.Quota.ExternalUsers, Collaborators: t.Quota.Collaborators, Guests: t.Quota.Guests, MaxPerPartner: t.MaxPerPartner,
-			CertifiedOnly: t.CertifiedOnly, Denies: denialsOf(t.Denies), Version: 1, CreatedAt: tx.Now()}
+			CertifiedOnly: t.CertifiedOnly, Denies: denialsOf(t.Denies), Leftovers: cmp.Or(t.Leftovers, leftoversReturn), Version: 1, CreatedAt: tx.Now()}
+		if t.OwnerCloses {
+			row.Denies |= denyOthersClosing
+		}
 		fresh, err := tx.InsertNew(&row)
 		if err != nil || fresh {
 			return cmp.Or(err, s.recordType(tx, row.Code))
@@ -158,11 +177,11 @@ func (d *Accounts) DefineType(ctx context.Context, t AccountType) (err error) {
 			return err
 		}
 		if was.Denies != row.Denies {
-			return fmt.Errorf("%w: what the type denies", ErrImmutable)
+			return fmt.Errorf("%w: what the type denies, and who closes its accounts", ErrImmutable)
 		}
 		_, err = tx.Update(tx.From(decided, typesTable).Where("code = ?", t.Code), map[string]any{"ceiling": row.Ceiling, "employees": row.Employees,
 			"special_employees": row.SpecialEmployees, "external_users": row.ExternalUsers, "collaborators": row.Collaborators, "guests": row.Guests,
-			"max_per_partner": row.MaxPerPartner, "certified_only": row.CertifiedOnly, "version": was.Version + 1})
+			"max_per_partner": row.MaxPerPartner, "certified_only": row.CertifiedOnly, "leftovers": row.Leftovers, "version": was.Version + 1})
 		return cmp.Or(err, s.recordType(tx, row.Code))
 	})
 }

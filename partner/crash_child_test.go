@@ -41,7 +41,11 @@ func init() {
 	if os.Getenv(childDSN) == "" {
 		return
 	}
-	if err := child(); err != nil {
+	work := child
+	if os.Getenv(childErases) != "" {
+		work = eraseChild
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "the child:", err)
 		os.Exit(1)
 	}

@@ -86,7 +86,7 @@ func unless(err, want error) error {
 	return err
 }
 
-var askedActions = joined(askedOfPlaces, map[string]asked{
+var askedActions = joined(askedOfPlaces, askedOfClosings, map[string]asked{
 	"partner.create": {"partner?", func(x *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Partners.Create(ctx, x.prepared[target]))
 	}},
@@ -192,9 +192,6 @@ var askedActions = joined(askedOfPlaces, map[string]asked{
 	}},
 	"account.sessions": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return second(r.reg.Access.Sessions(ctx, target, partner.PageRequest{}))
-	}},
-	"account.close": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
-		return second(r.reg.Accounts.Close(ctx, partner.AccountID(target)))
 	}},
 	"account.suspend": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Accounts.Suspend(ctx, partner.AccountID(target))
@@ -457,6 +454,7 @@ func (x *explaining) disturb(r *rand.Rand, partners, accounts []string) {
 		}
 	}
 	tamper(x.t, x.db, "UPDATE prm_users SET disabled = TRUE WHERE partner_id = ? AND id NOT LIKE 'usr_of%'", one(partners))
+	x.closings(partners)
 }
 
 // TestBEY02_EveryActionIsTold: Explain knows the actions of the test above and no other word.

@@ -1,6 +1,7 @@
 package partner_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -180,6 +181,7 @@ func TestPLX03_HostileAccountTypes(t *testing.T) {
 			}
 			list, err := w.reg.Accounts.Types(w.vendor)
 			w.must(err)
+			in.Leftovers = cmp.Or(in.Leftovers, "return")
 			if !slices.ContainsFunc(list, func(got partner.AccountType) bool { return fmt.Sprint(got) == fmt.Sprint(in) }) {
 				w.t.Errorf("the type %+v does not come back", in)
 			}

@@ -54,9 +54,15 @@ func (w *world) story() []deed {
 	asked, err := w.reg.Access.RequestDelegation(me, w.leave(his.ID, dayLong))
 	w.must(err)
 	let := w.delegated(w.user(p.ID, "story-let"), his.ID, dayLong)
+	done, late := w.project(me, "story-done").ID, w.project(me, "story-late").ID
+	w.close(me, done)
+	confirms := w.waiting(p.Email)
+	w.close(me, late)
+	tamper(w.t, w.db, "INSERT INTO prm_eraser_classes (class, created_at) VALUES ('old_class', 0)")
 	said := "customer:" + globex + "/person-7"
 	version, projectVersion := p.Version+1, a.Version // SetContact comes first
 	return append(w.placeStory(p, me), []deed{
+		{"account.close_confirmed", admin, p.ID, string(done), none(func(r rooms) error { return r.reg.Accounts.ConfirmClose(context.Background(), confirms) }), false},
 		{"partner.created", host, "", "", func(r rooms) (string, error) {
 			n, err := r.reg.Partners.Create(w.vendor, agreed)
 			return string(n.ID), err
@@ -126,6 +132,10 @@ func (w *world) story() []deed {
 		{"license.returned", admin, p.ID, string(a.ID), none(func(r rooms) error { _, err := r.seats.Return(me, "seat", 2); return err }), false},
 		{"session.switched_back", admin, p.ID, string(a.ID), none(func(r rooms) error { return r.reg.Access.SwitchBack(me) }), false},
 		{"account.closing", admin, p.ID, string(b.ID), none(func(r rooms) error { _, err := r.reg.Accounts.Close(me, b.ID); return err }), false},
+		{"account.close_reminded", admin, p.ID, string(b.ID), none(func(r rooms) error { return second(r.reg.Accounts.RemindClose(me, b.ID)) }), false},
+		{"account.close_cancelled", host, p.ID, string(b.ID), none(func(r rooms) error { return r.reg.Accounts.CancelClose(w.vendor, b.ID, canary) }), false},
+		{"account.close_confirmed", host, p.ID, string(late), none(func(r rooms) error { return r.reg.Accounts.ConfirmCloseFor(w.vendor, late, canary) }), false},
+		{"eraser.retired", host, partner.Vendor, "old_class", none(func(r rooms) error { return r.reg.Accounts.RetireEraser(w.vendor, "old_class", canary) }), false},
 		{"session.ended", admin, p.ID, "", func(r rooms) (string, error) { return "", r.reg.Access.Logout(mine) }, false},
 		{"session.opened", admin, p.ID, "", func(r rooms) (string, error) {
 			s, err := r.reg.Access.Login(context.Background(), "story", password, "198.51.100.1")

@@ -133,9 +133,23 @@ password stays as it is.
 an admin of {partner} has looked at your password, as the agreement with {partner} allows. If you do not want others to know it, choose another
 one.
 `},
-	templateCloseConfirmation: {"Project {project} is closing", `The project {project} of {partner} is closing. Its access is blocked; its data will be deleted once you confirm that.
+	templateCloseConfirmation: {"{account} is closing", `Hello,
+
+{account} of {partner} is closing. Its access is blocked. Its data will be deleted for good once you confirm that with the code below; until then the
+close can be cancelled.
 `},
-	templateCloseNotice: {"Project {project} is closing", `Your project {project} is closing. Its access is blocked; its data will be deleted once {partner} confirms that.
+	templateCloseReminder: {"{account} is still closing", `Hello,
+
+{account} of {partner} is closing, and nobody has confirmed yet that its data is to be deleted. Confirm it with the code that you were sent last, or
+cancel the close.
+`},
+	templateCloseNotice: {"{account} is closing", `Hello,
+
+{account} is closing. Its access is blocked; its data will be deleted once {partner} confirms that.
+`},
+	templateCloseCancelled: {"{account} stays open", `Hello,
+
+{account} of {partner} does not close after all. Nothing of its data was deleted, and its access is open again.
 `},
 	templateDelegationRequested: {"Access to project {project}", `{name} of {partner} asks to be let into your project {project} as {roles} until {until}. Nobody is
 before you have approved it.
@@ -159,6 +173,8 @@ const (
 	templateRevealed          = "password_revealed"
 	templateCloseConfirmation = "close_confirmation"
 	templateCloseNotice       = "close_notice"
+	templateCloseReminder     = "close_reminder"
+	templateCloseCancelled    = "close_cancelled"
 	templateProjectEmail      = "project_email_changed"
 
 	templateDelegationRequested = "delegation_requested"

@@ -77,7 +77,7 @@ func (d *Access) confirm(ctx context.Context, known []identityRow, a Acceptance)
 		return identityRow{}, ErrBadCredentials
 	}
 	for _, who := range known {
-		g := guess{account: "a:" + digest(who.ID)}
+		g := guess{account: personGuess(who.ID)}
 		if err := d.reg.takeGuess(ctx, g); err != nil {
 			return identityRow{}, err
 		}

@@ -113,9 +113,17 @@ func (s *Standing) endMember(tx *store.Tx, row memberRow, state, kind string) er
 
 // leave is what it takes: the row, its place, its tokens and its sessions. Whoever has no other place has no use for his log-in.
 func leave(tx *store.Tx, row memberRow, state string) error {
+	// The person first, then the place, as for everybody who takes both.
+	person := text(row.IdentityID)
+	if err := holdIdentity(tx, person); err != nil {
+		return err
+	}
 	// By what the row says now: a user who leaves takes his places with him, whatever their accounts' owners are at.
 	if err := tx.Take(tx.From(decided, membersTable).Where("id = ?", row.ID), &row, changing); err != nil {
 		return err
+	}
+	if text(row.IdentityID) != person { // somebody has accepted since
+		return store.ErrAgain
 	}
 	if row.State == state || row.State == memberRemoved {
 		return errChanged
@@ -147,10 +155,18 @@ func endPlace(tx *store.Tx, member string) error {
 	return err
 }
 
+// holdIdentity keeps a person's row until the transaction ends.
+func holdIdentity(tx *store.Tx, id string) error {
+	var held []string
+	if id == "" {
+		return nil
+	}
+	return tx.Query(decided, &held, "SELECT id FROM prm_identities WHERE id = ?"+tx.Lock(changing), id)
+}
+
 // forgetIdentity frees the log-in of a person who has no place left.
 func forgetIdentity(tx *store.Tx, identity string) error {
-	var held []string // first, so that the next statement sees what has come meanwhile
-	if err := tx.Query(decided, &held, "SELECT id FROM prm_identities WHERE id = ?"+tx.Lock(changing), identity); err != nil {
+	if err := holdIdentity(tx, identity); err != nil { // so that the next statement sees what has come meanwhile
 		return err
 	}
 	n, err := tx.Exec(decided, `UPDATE prm_identities SET login = '', login_key = NULL, email = '', email_key = '', email_verified = FALSE, password_hash = '',

@@ -30,7 +30,7 @@ type Message struct {
 	Region   string // of the project that it is about
 	Subject  string // in English
 	Text     Secret // in English, with the token
-	Token    Secret // for [Access.Accept]; empty if the message brings none
+	Token    Secret // for what Template says: [Access.Accept], [Accounts.Open] ("account_opening"), [Accounts.ConfirmClose] ("close_…"); empty if the message brings none
 
 	// Data is what Subject and Text were filled with: "partner", "name", "project", "account", its new "owner", "until", when the token or the access runs out (RFC 3339, UTC), and
 	// of delegations their id, "delegation", the "roles" asked for and the "state" it came to; those that the template has.

@@ -43,7 +43,7 @@ type Options struct {
 	// LinkVerifiedEmail lets [Access.Enter] link an outside log-in to a user by an address that the provider says it has verified. Only for providers
 	// whose word for addresses is good. Defaults to false.
 	LinkVerifiedEmail bool
-	// StepUp is asked before a project is closed (action "account.close"), an account given to another owner ("account.transfer") and a password revealed ("user.reveal") whether the principal, usr_… or
+	// StepUp is asked before an account is closed (action "account.close") or that confirmed for somebody ("account.confirm_close"), an account given to another owner ("account.transfer") and a password revealed ("user.reveal") whether the principal, usr_… or
 	// acc_…, has lately proved anew who it is; no is [ErrForbidden], an error or a late answer ErrUnavailable. The host itself is not asked about, and
 	// inside a host transaction such calls refuse. Defaults to asking nobody.
 	StepUp func(ctx context.Context, principal, action, target string) (ok bool, err error)
@@ -56,13 +56,22 @@ type Options struct {
 	// Features tells whether a function of the host's product is within a ceiling, both in the host's words; what it does not know is not. The
 	// ceiling is that of an account's type, and may be empty. Defaults to nothing being within any. See [Accounts.Entitled].
 	Features func(ctx context.Context, ceiling, feature string) (within bool, err error)
+	// Erasers delete the host's data of an account whose deletion was confirmed, in this order, called by [Registry.Step]. Give all processes that work on
+	// the database the same, or those of their part: no account is deleted before every class that any of them has named, by a first Step or a Close, was
+	// erased; see [Accounts.RetireEraser]. Defaults to none: there is nothing of the host's to erase.
+	Erasers []Eraser
+	// RunningWork lists what of the host's is going on in an account, in its own words, for [Accounts.PreviewClose] to show. Defaults to nothing.
+	RunningWork func(ctx context.Context, account AccountID) ([]string, error)
+	// Signer signs the receipts of deleted accounts with a key of the host's, whose name it returns. A receipt waits for it. Defaults to none: they are
+	// not signed.
+	Signer func(ctx context.Context, message []byte) (signature []byte, keyID string, err error)
 	// Requirements adds faults to an agreement about to be created, for fields the host wants filled. Defaults to none.
 	Requirements func(Agreement) []FieldError
 	// MaxDepth bounds the tree of partners; a root is at depth 1. Defaults to 12, at most 32.
 	MaxDepth int
 	// Session bounds sessions. Defaults to 12 h idle, 30 days in all, and an hour for delegated ones.
 	Session SessionLimits
-	// CallbackTime bounds each call of Regions, Features and StepUp. Defaults to 5 s.
+	// CallbackTime bounds each call of Regions, Features, RunningWork, Signer and StepUp. Defaults to 5 s.
 	CallbackTime time.Duration
 	// ConnectionWait bounds the wait for a free connection of the host's pool; then the call is ErrUnavailable. Defaults to 10 s.
 	ConnectionWait time.Duration
@@ -114,6 +123,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if c.CallbackTime == 0 {
 		c.CallbackTime = 5 * time.Second
+	}
+	if err := checkErasers(c.Erasers); err != nil {
+		return c, err
 	}
 	switch {
 	case c.MaxDepth < 1 || c.MaxDepth > maxDepthLimit:

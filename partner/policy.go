@@ -31,6 +31,7 @@ type rule struct {
 	whole  bool    // of members, only for one who is not limited to some accounts
 	person bool    // of sessions, only for one of who acts in it: no delegated one
 	nests  bool    // begins a delegated session
+	closes bool    // of partner users, for the account's owner alone where its type says so
 	needed denials // what the account's type must not deny
 	enters bool    // is about guests: not while the users of the project are blocked
 	works  bool    // only under an organisation that is neither pending nor archived: new work, and what an archived one's must not come to
@@ -70,6 +71,8 @@ const (
 	usable                  // not on its way out
 	enterable               // usable, and nothing blocks access
 	closable                // may begin to close
+	closing                 // is closing, and may be saved
+	lingering               // not being deleted
 	forMoves                // may take part in licence moves
 	suspendable             // may be suspended
 	suspended               // is
@@ -87,91 +90,99 @@ const (
 
 // rules is the matrix. An action that is not here does not exist.
 var rules = map[string]rule{
-	"partner.create":      {vendor: true, others: true, works: true},
-	"partner.invite":      {vendor: true, others: true, works: true},
-	"partner.list":        {vendor: true, staff: allStaff, admin: true, below: true},
-	"partner.read":        {vendor: true, staff: allStaff, admin: true, member: anyRight, needs: true, below: true},
-	"partner.export":      {vendor: true, staff: support, admin: true, below: true},
-	"partner.edit":        {vendor: true, admin: true, needs: true, others: true, stands: lasting},
-	"partner.move":        {vendor: true, needs: true, others: true},
-	"partner.block":       {vendor: true, needs: true, others: true},
-	"partner.archive":     {vendor: true, needs: true, others: true, stands: running},
-	"partner.restore":     {vendor: true, needs: true, others: true, stands: archived},
-	"partner.tombstone":   {vendor: true, needs: true, others: true, stands: archived},
-	"partner.set_contact": {vendor: true, admin: true, needs: true},
-	"partner.set_logo":    {vendor: true, admin: true, needs: true},
-	"partner.set_form":    {vendor: true},
-	"user.list":           {vendor: true, staff: support, admin: true},
-	"user.read":           {vendor: true, staff: support, admin: true, needs: true},
-	"user.add":            {vendor: true, admin: true, needs: true, home: true, works: true, joins: true},
-	"user.invite":         {vendor: true, admin: true, needs: true, works: true, joins: true},
-	"user.reinvite":       {vendor: true, admin: true, needs: true, works: true, joins: true, renews: true},
-	"user.reset":          {vendor: true, staff: support, admin: true, needs: true},
-	"user.reveal":         {admin: true, needs: true, home: true},
-	"user.link":           {vendor: true, needs: true},
-	"user.edit":           {vendor: true, admin: true, needs: true},
-	"user.disable":        {vendor: true, staff: support, admin: true, needs: true},
-	"user.remove":         {vendor: true, admin: true, needs: true},
-	"user.sessions":       {vendor: true, staff: support, admin: true, needs: true},
-	"account.open":        {vendor: true, admin: true, others: true, works: true, joins: true},
-	"account.open_own":    {admin: true, member: anyRight, whole: true, home: true, works: true, joins: true},
-	"account.open_mailed": {system: true, others: true, works: true, joins: true},
-	"account.mail_open":   {vendor: true},
-	"account.edit":        {vendor: true, admin: true, owner: mayOwn, on: onAccount, needs: true, states: usable},
-	"account.transfer":    {vendor: true, admin: true, owner: mayOwn, on: onAccount, needs: true},
-	"account.misuse":      {vendor: true, on: onAccount, needs: true},
-	"account.types":       {vendor: true, anybody: true},
-	"account.define_type": {vendor: true},
-	"member.list":         {vendor: true, staff: support, admin: true, member: anyRight, project: true, on: onAccount, needs: true},
-	"member.add":          {owner: mustOwn, on: onAccount, needs: true, works: true, enters: true, states: usable},
-	"member.edit":         {owner: mustOwn, on: onAccount, needs: true},
-	"member.accept":       {system: true, on: onAccount, needs: true, works: true, enters: true, states: usable},
-	"member.end":          {system: true, on: onAccount, needs: true},
-	"access.act_as":       {owner: mustOwn, on: onAccount, needs: true, nests: true, works: true, enters: true, states: enterable},
-	"project.open":        {admin: true, member: Projects, whole: true, works: true},
-	"account.list":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, guest: true},
-	"account.read":        {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, guest: true, on: onAccount, needs: true},
-	"project.edit":        {admin: true, member: Projects, on: onProject, needs: true, states: usable},
-	"project.password":    {admin: true, member: Projects, on: onProject, needs: true, home: true, states: usable},
-	"account.sessions":    {vendor: true, staff: support, admin: true, member: Projects, owner: mayOwn, project: true, on: onAccount, needs: true},
-	"account.close":       {admin: true, member: Projects, on: onProject, needs: true, works: true, states: closable},
-	"account.suspend":     {vendor: true, on: onAccount, needs: true, states: suspendable},
-	"account.resume":      {vendor: true, on: onAccount, needs: true, states: suspended},
-	"access.session":      {anybody: true},
-	"access.switch":       {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable, needed: denyLicenses},
-	"access.password":     {anybody: true, person: true},
-	"access.act_for":      {admin: true, member: anyRight, on: onAccount, needs: true, nests: true, enters: true, works: true, states: enterable, needed: denyCustomers},
-	"delegation.request":  {admin: true, member: anyRight, on: onAccount, needs: true, enters: true, works: true, states: enterable, needed: denyCustomers},
-	"delegation.list":     {vendor: true, staff: support, admin: true, member: anyRight, project: true, customer: true, on: onAccount},
-	"delegation.decide":   {customer: true, on: onAccount, needs: true},
-	"delegation.revoke":   {vendor: true, staff: support, admin: true, customer: true, on: onAccount, needs: true}, // his own is each user's to give back
-	"activity.read":       {vendor: true, staff: support, admin: true, project: true, on: onHolder},
-	"activity.deliveries": {vendor: true},
-	"activity.retry":      {vendor: true},
-	"program.certify":     {vendor: true, needs: true, others: true},
-	"program.read":        {vendor: true, staff: allStaff, admin: true, needs: true},
-	"program.set_tier":    {vendor: true, needs: true, others: true},
-	"program.tier":        {vendor: true, staff: allStaff, admin: true, member: anyRight, needs: true},
-	"program.certified":   {vendor: true, anybody: true},
-	"license.define":      {vendor: true},
-	"license.types":       {vendor: true, admin: true, project: true, anybody: true},
-	"license.find":        {vendor: true, admin: true, project: true, anybody: true},
-	"license.grant":       {vendor: true, needs: true, others: true, works: true},
-	"license.revoke":      {vendor: true, on: onHolder, needs: true},
-	"license.assign":      {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves, needed: denyLicenses},
-	"license.return":      {admin: true, member: Licenses, on: onAccount, active: true, works: true, states: forMoves},
-	"license.ask":         {admin: true, member: Licenses, whole: true, works: true},
-	"license.requests":    {vendor: true, admin: true, member: Licenses, whole: true},
-	"license.decide":      {vendor: true, needs: true, others: true, works: true},
-	"license.cap":         {vendor: true, on: onAccount, needs: true},
-	"license.correct":     {vendor: true, on: onHolder, needs: true, states: usable},
-	"license.use":         {admin: true, member: Licenses, project: true, worker: true, on: onAccount, needs: true, works: true, states: forMoves, needed: denyLicenses},
-	"license.shrink":      {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves, needed: denyLicenses},
-	"license.read":        {vendor: true, admin: true, member: anyRight, project: true, guest: true, on: onHolder, needs: true},
-	"license.history":     {vendor: true, admin: true, member: Licenses, whole: true, on: onHolder, needs: true},
-	"license.mine":        {admin: true, member: Licenses, project: true},
-	"license.verify":      {vendor: true},
-	"license.step":        {vendor: true},
+	"partner.create":        {vendor: true, others: true, works: true},
+	"partner.invite":        {vendor: true, others: true, works: true},
+	"partner.list":          {vendor: true, staff: allStaff, admin: true, below: true},
+	"partner.read":          {vendor: true, staff: allStaff, admin: true, member: anyRight, needs: true, below: true},
+	"partner.export":        {vendor: true, staff: support, admin: true, below: true},
+	"partner.edit":          {vendor: true, admin: true, needs: true, others: true, stands: lasting},
+	"partner.move":          {vendor: true, needs: true, others: true},
+	"partner.block":         {vendor: true, needs: true, others: true},
+	"partner.archive":       {vendor: true, needs: true, others: true, stands: running},
+	"partner.restore":       {vendor: true, needs: true, others: true, stands: archived},
+	"partner.tombstone":     {vendor: true, needs: true, others: true, stands: archived},
+	"partner.set_contact":   {vendor: true, admin: true, needs: true},
+	"partner.set_logo":      {vendor: true, admin: true, needs: true},
+	"partner.set_form":      {vendor: true},
+	"user.list":             {vendor: true, staff: support, admin: true},
+	"user.read":             {vendor: true, staff: support, admin: true, needs: true},
+	"user.add":              {vendor: true, admin: true, needs: true, home: true, works: true, joins: true},
+	"user.invite":           {vendor: true, admin: true, needs: true, works: true, joins: true},
+	"user.reinvite":         {vendor: true, admin: true, needs: true, works: true, joins: true, renews: true},
+	"user.reset":            {vendor: true, staff: support, admin: true, needs: true},
+	"user.reveal":           {admin: true, needs: true, home: true},
+	"user.link":             {vendor: true, needs: true},
+	"user.edit":             {vendor: true, admin: true, needs: true},
+	"user.disable":          {vendor: true, staff: support, admin: true, needs: true},
+	"user.remove":           {vendor: true, admin: true, needs: true},
+	"user.sessions":         {vendor: true, staff: support, admin: true, needs: true},
+	"account.open":          {vendor: true, admin: true, others: true, works: true, joins: true},
+	"account.open_own":      {admin: true, member: anyRight, whole: true, home: true, works: true, joins: true},
+	"account.open_mailed":   {system: true, others: true, works: true, joins: true},
+	"account.mail_open":     {vendor: true},
+	"account.edit":          {vendor: true, admin: true, owner: mayOwn, on: onAccount, needs: true, states: usable},
+	"account.transfer":      {vendor: true, admin: true, owner: mayOwn, on: onAccount, needs: true, states: lingering},
+	"account.misuse":        {vendor: true, on: onAccount, needs: true},
+	"account.types":         {vendor: true, anybody: true},
+	"account.define_type":   {vendor: true},
+	"member.list":           {vendor: true, staff: support, admin: true, member: anyRight, project: true, on: onAccount, needs: true},
+	"member.add":            {owner: mustOwn, on: onAccount, needs: true, works: true, enters: true, states: usable},
+	"member.edit":           {owner: mustOwn, on: onAccount, needs: true},
+	"member.accept":         {system: true, on: onAccount, needs: true, works: true, enters: true, states: usable},
+	"member.end":            {system: true, on: onAccount, needs: true},
+	"access.act_as":         {owner: mustOwn, on: onAccount, needs: true, nests: true, works: true, enters: true, states: enterable},
+	"project.open":          {admin: true, member: Projects, whole: true, works: true},
+	"account.list":          {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, guest: true},
+	"account.read":          {vendor: true, staff: allStaff, admin: true, member: anyRight, project: true, guest: true, on: onAccount, needs: true},
+	"project.edit":          {admin: true, member: Projects, on: onProject, needs: true, states: usable},
+	"project.password":      {admin: true, member: Projects, on: onProject, needs: true, home: true, states: usable},
+	"account.sessions":      {vendor: true, staff: support, admin: true, member: Projects, owner: mayOwn, project: true, on: onAccount, needs: true},
+	"account.close":         {admin: true, member: Projects, on: onAccount, needs: true, works: true, closes: true, states: closable},
+	"account.cancel_close":  {vendor: true, admin: true, member: Projects, on: onAccount, needs: true, closes: true, states: closing},
+	"account.remind_close":  {vendor: true, admin: true, member: Projects, on: onAccount, needs: true, closes: true, states: closing},
+	"account.confirm_close": {vendor: true, on: onAccount, needs: true, states: closing},
+	"account.closings":      {vendor: true, staff: support, admin: true, member: Projects},
+	"account.receipt":       {vendor: true, staff: support, admin: true, needs: true},
+	"account.retire_eraser": {vendor: true},
+	"account.redeem_close":  {system: true, on: onAccount, needs: true, works: true, joins: true, states: closing},
+	"account.end":           {system: true, on: onAccount, needs: true},
+	"account.suspend":       {vendor: true, on: onAccount, needs: true, states: suspendable},
+	"account.resume":        {vendor: true, on: onAccount, needs: true, states: suspended},
+	"access.session":        {anybody: true},
+	"access.switch":         {admin: true, member: anyRight, on: onAccount, needs: true, works: true, states: enterable, needed: denyLicenses},
+	"access.password":       {anybody: true, person: true},
+	"access.act_for":        {admin: true, member: anyRight, on: onAccount, needs: true, nests: true, enters: true, works: true, states: enterable, needed: denyCustomers},
+	"delegation.request":    {admin: true, member: anyRight, on: onAccount, needs: true, enters: true, works: true, states: enterable, needed: denyCustomers},
+	"delegation.list":       {vendor: true, staff: support, admin: true, member: anyRight, project: true, customer: true, on: onAccount},
+	"delegation.decide":     {customer: true, on: onAccount, needs: true},
+	"delegation.revoke":     {vendor: true, staff: support, admin: true, customer: true, on: onAccount, needs: true}, // his own is each user's to give back
+	"activity.read":         {vendor: true, staff: support, admin: true, project: true, on: onHolder},
+	"activity.deliveries":   {vendor: true},
+	"activity.retry":        {vendor: true},
+	"program.certify":       {vendor: true, needs: true, others: true},
+	"program.read":          {vendor: true, staff: allStaff, admin: true, needs: true},
+	"program.set_tier":      {vendor: true, needs: true, others: true},
+	"program.tier":          {vendor: true, staff: allStaff, admin: true, member: anyRight, needs: true},
+	"program.certified":     {vendor: true, anybody: true},
+	"license.define":        {vendor: true},
+	"license.types":         {vendor: true, admin: true, project: true, anybody: true},
+	"license.find":          {vendor: true, admin: true, project: true, anybody: true},
+	"license.grant":         {vendor: true, needs: true, others: true, works: true},
+	"license.revoke":        {vendor: true, on: onHolder, needs: true},
+	"license.assign":        {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves, needed: denyLicenses},
+	"license.return":        {admin: true, member: Licenses, on: onAccount, active: true, works: true, states: forMoves},
+	"license.ask":           {admin: true, member: Licenses, whole: true, works: true},
+	"license.requests":      {vendor: true, admin: true, member: Licenses, whole: true},
+	"license.decide":        {vendor: true, needs: true, others: true, works: true},
+	"license.cap":           {vendor: true, on: onAccount, needs: true},
+	"license.correct":       {vendor: true, on: onHolder, needs: true, states: usable},
+	"license.use":           {admin: true, member: Licenses, project: true, worker: true, on: onAccount, needs: true, works: true, states: forMoves, needed: denyLicenses},
+	"license.shrink":        {admin: true, member: Licenses, on: onAccount, needs: true, works: true, states: forMoves, needed: denyLicenses},
+	"license.read":          {vendor: true, admin: true, member: anyRight, project: true, guest: true, on: onHolder, needs: true},
+	"license.history":       {vendor: true, admin: true, member: Licenses, whole: true, on: onHolder, needs: true},
+	"license.mine":          {admin: true, member: Licenses, project: true},
+	"license.verify":        {vendor: true},
+	"license.step":          {vendor: true},
 }
 
 // Roles of the vendor's users beside its admins, as rules name them.
@@ -294,10 +305,10 @@ func (f *facts) right(r *rule) step {
 		return no(ErrNestedDelegation, "right", "a delegated session may not begin another")
 	case f.isDelegated() && r.person:
 		return no(errNotAllowed, "right", "a delegated session may not")
-	case r.owner == mustOwn && !f.owns():
-		return no(ErrNotOwner, "right", "this is for the account's owner")
 	case r.owner == mustOwn:
-		return ok("right", "the account's owner may")
+		return f.ownerRight()
+	case r.closes && f.Account.Denies&denyOthersClosing != 0 && !f.isVendor():
+		return f.ownerRight()
 	case r.anybody && f.target == "" && f.actor.host == "":
 		return step{}
 	case f.isVendor():
@@ -318,6 +329,14 @@ func (f *facts) right(r *rule) step {
 		return ok("right", "an admin of an organisation above may")
 	}
 	return ok("right", "an admin of the organisation may")
+}
+
+// ownerRight is what is for the owner of the account alone.
+func (f *facts) ownerRight() step {
+	if !f.owns() {
+		return no(ErrNotOwner, "right", "this is for the account's owner")
+	}
+	return ok("right", "the account's owner may")
 }
 
 // owns tells whether the session is that of the target account's owner, and of nobody on his behalf.
@@ -394,69 +413,6 @@ func (f *facts) memberRight(r *rule) step {
 		return ok("right", "a member of the organisation may")
 	}
 	return ok("right", "a member with the right "+string(need)+" may")
-}
-
-// partnerState refuses what the target's organisation is not in a state for: a step that is not drawn, work under one that is not active, and
-// new projects without the capability.
-func (f *facts) partnerState(action string, r *rule) step {
-	p := f.Holder
-	if p.ID == "" && !f.isVendor() {
-		p = f.Partner
-	}
-	ended := p.State == "archived" || p.State == "tombstoned"
-	switch {
-	case r.stands == running && p.State != "active":
-		return no(ErrBadTransition, "partner", "the partner is not active")
-	case r.stands == archived && p.State != "archived":
-		return no(ErrBadTransition, "partner", "the partner is not archived")
-	case r.stands == lasting && p.State == "tombstoned":
-		return no(ErrBadTransition, "partner", "the partner has ended for good")
-	case !r.works || p.ID == "":
-		return step{}
-	case (p.State == "pending" || p.State == "expired") && (r.joins && !r.renews || !f.isVendor()):
-		return no(ErrPending, "partner", "the partner has not accepted its invitation yet")
-	case ended:
-		return no(&BlockedError{Reasons: []string{"archived"}}, "partner", "the partner is archived")
-	case r.enters && len(inherited(p.UsersBlocks, p.UsersInherited)) > 0: // those of the project are blocked, who else
-		return no(&BlockedError{Reasons: inherited(p.UsersBlocks, p.UsersInherited)}, "partner", "the partner's users are blocked")
-	case r.joins && len(inherited(p.OwnBlocks, p.OwnInherited)) > 0:
-		return no(&BlockedError{Reasons: inherited(p.OwnBlocks, p.OwnInherited)}, "partner", "the partner is blocked")
-	case action == "project.open" && !p.Operate:
-		return no(errNotAllowed, "capability", "the partner lacks the capability operate")
-	}
-	return step{}
-}
-
-// accountState refuses what the target account is not in a state for.
-func (f *facts) accountState(r *rule) step {
-	a := f.Account
-	if a.ID == "" || r.states == anyState {
-		return step{}
-	}
-	leaving := a.State == "closing" || a.State == "deleting"
-	switch {
-	case a.Blocks != 0 && r.states == enterable:
-		return no(&BlockedError{Reasons: a.reasons()}, "state", "access to the project is blocked")
-	case r.states == suspended && a.State != "suspended":
-		return no(ErrBadTransition, "state", "the project is not suspended")
-	case r.states == suspendable && a.State == "suspended":
-		return no(ErrBadTransition, "state", "the project is suspended already")
-	case leaving && (r.states == closable || r.states == suspendable):
-		return no(ErrBadTransition, "state", "the project is closing already")
-	case leaving:
-		return no(&BlockedError{Reasons: a.reasons()}, "state", "the project is closing")
-	case a.State == "suspended" && r.states == forMoves:
-		return no(ErrSuspended, "state", "the project is suspended")
-	}
-	return step{}
-}
-
-// reasons are those of the account's blocks, or what its state stands for.
-func (a accountFacts) reasons() []string {
-	if list := a.Blocks.reasons(); len(list) > 0 {
-		return list
-	}
-	return []string{"closing"}
 }
 
 // scope is whose rows the actor may read, for lists; wide tells that organisations below count too.

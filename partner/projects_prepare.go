@@ -2,7 +2,9 @@ package partner
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/partnerkit/partnerkit/internal/fail"
 	"github.com/partnerkit/partnerkit/internal/store"
@@ -129,16 +131,43 @@ func (r *Registry) region(ctx context.Context, country string) (string, error) {
 
 // callHost asks the host; it waits no longer than CallbackTime even for a callback that ignores its context.
 func callHost[T any](ctx context.Context, r *Registry, what string, call func(context.Context) (T, error)) (answer T, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.CallbackTime)
-	defer cancel()
-	type reply struct {
-		answer   T
-		err      error
-		panicked any
+	a := callWithin(ctx, r.opts.CallbackTime, call)
+	if a.panicked != nil {
+		panic(a.panicked) // the host's bug, on the host's stack
 	}
-	replies := make(chan reply, 1)
+	if a.err != nil {
+		return answer, fail.Because(fail.Unavailable, what, a.err)
+	}
+	return a.answer, nil
+}
+
+// reply is what has come of calling host code.
+type reply[T any] struct {
+	answer   T
+	err      error
+	panicked any
+}
+
+// failure is the error of a call on the SDK's own time, where a panic is one like others.
+func (r reply[T]) failure() error {
+	if r.panicked != nil {
+		return errPanicked
+	}
+	return r.err
+}
+
+var (
+	errPanicked = errors.New("it panicked")
+	errNoAnswer = errors.New("it ended its goroutine")
+)
+
+// callWithin calls host code and waits no longer than so long, even if it ignores its context: then it is left to itself.
+func callWithin[T any](ctx context.Context, limit time.Duration, call func(context.Context) (T, error)) reply[T] {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	replies := make(chan reply[T], 1)
 	go func() {
-		var a reply
+		a := reply[T]{err: errNoAnswer}
 		defer func() {
 			a.panicked = recover()
 			replies <- a
@@ -147,14 +176,8 @@ func callHost[T any](ctx context.Context, r *Registry, what string, call func(co
 	}()
 	select {
 	case a := <-replies:
-		if a.panicked != nil {
-			panic(a.panicked) // the host's bug, on the host's stack
-		}
-		if a.err != nil {
-			return answer, fail.Because(fail.Unavailable, what, a.err)
-		}
-		return a.answer, nil
+		return a
 	case <-ctx.Done():
-		return answer, fail.Because(fail.Unavailable, what, ctx.Err())
+		return reply[T]{err: ctx.Err()}
 	}
 }

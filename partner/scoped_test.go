@@ -49,6 +49,8 @@ func (w *world) queries(me context.Context, id partner.AccountID) map[string]fun
 		},
 		"RequestDelegation": func() error { return second(w.reg.Access.RequestDelegation(me, w.leave(id, dayLong))) },
 		"Delegations":       func() error { return second(w.reg.Access.Delegations(me, id, partner.PageRequest{})) },
+		"CancelClose":       func() error { return w.reg.Accounts.CancelClose(me, id, "x") },
+		"RemindClose":       func() error { return second(w.reg.Accounts.RemindClose(me, id)) },
 		"Close":             func() error { return second(w.reg.Accounts.Close(me, id)) },
 		"Sessions":          func() error { return second(w.reg.Access.Sessions(me, string(id), partner.PageRequest{})) },
 		"Sessions.member":   func() error { return second(w.reg.Access.Sessions(me, string(member), partner.PageRequest{})) },

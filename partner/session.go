@@ -220,7 +220,7 @@ func (d *Access) ChangePassword(ctx context.Context, old, new Secret) (err error
 	if err := c.err(); err != nil {
 		return err
 	}
-	g := guess{account: "c:" + digest(identity.ID)}
+	g := guess{account: ownGuess(identity.ID)}
 	if err := d.reg.takeGuess(ctx, g); err != nil {
 		return err
 	}

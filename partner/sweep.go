@@ -54,7 +54,8 @@ func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseInvitations, r.lapseCertifications, r.endDelegations} {
+	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseInvitations, r.lapseCertifications, r.endDelegations,
+		r.remindOfCloses, r.eraseAccounts, r.prove} {
 		left, failed := what(ctx)
 		more, err = more || left, cmp.Or(err, failed)
 	}

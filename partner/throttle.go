@@ -37,6 +37,10 @@ func guessOf(loginKey, source string, known bool) guess {
 	return g
 }
 
+// ownGuess is the counter of who says his password to choose another one, personGuess that of who confirms an invitation with it.
+func ownGuess(identity string) string    { return "c:" + digest(identity) }
+func personGuess(identity string) string { return "a:" + digest(identity) }
+
 // takeGuess counts an attempt, or answers ErrUnavailable while its counters wait.
 func (r *Registry) takeGuess(ctx context.Context, g guess) error {
 	return store.InTx(ctx, r.db, func(tx *store.Tx) error {

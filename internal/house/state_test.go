@@ -207,7 +207,7 @@ func TestPanicsAndGoroutines(t *testing.T) {
 		"partner.callHost": "hands the panic of the host's callback back to the host's own stack",
 	})
 	goroutines := allow(map[string]string{
-		"partner.callHost": "calls the host's resolver, which may not heed its context; the call waits for it or for the time-out",
+		"partner.callWithin": "calls host code, which may not heed its context; the call waits for it or for the time-out",
 	})
 	for _, p := range packages(t) {
 		p.runtimeCalls(panics, goroutines, func(at ast.Node, why string) { t.Errorf("%s: %s", p.at(at.Pos()), why) })

@@ -51,6 +51,11 @@ func hold(tx *store.Tx, book Book, owner, unit, partner string) (*world, *accoun
 	return w, w.accounts[name{owner, unit}], nil
 }
 
+// ForgetSeats forgets who had seats of an owner that is being deleted, and tells how many.
+func ForgetSeats(tx *store.Tx, book Book, owner string) (n int64, err error) {
+	return tx.Exec(engine, "DELETE FROM prm_ledger_seats WHERE owner = ? AND book = ?", owner, book)
+}
+
 // FindSeat reads one that is in use; a zero Seat if there is none. Its owner never changes.
 func FindSeat(tx *store.Tx, book Book, id string) (s Seat, err error) {
 	if !store.Plain(id) {

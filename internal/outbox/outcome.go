@@ -31,7 +31,7 @@ const maxFailures = 12
 
 // failed is the outcome of a sending that did not succeed.
 func failed(d Delivery, err error) outcome {
-	o := outcome{id: d.ID, attempt: d.Attempt, state: Ready, failures: 1, tries: 1, text: excerpt(err.Error())}
+	o := outcome{id: d.ID, attempt: d.Attempt, state: Ready, failures: 1, tries: 1, text: Excerpt(err.Error())}
 	switch kind := fail.KindOf(err); {
 	case errors.Is(kind, fail.Unavailable):
 		o.failures = 0
@@ -54,7 +54,8 @@ func backOff(n int64) time.Duration {
 // maxText bounds what is kept of an error, in bytes.
 const maxText = 300
 
-func excerpt(text string) string {
+// Excerpt is what of an error's text is kept in a row.
+func Excerpt(text string) string {
 	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "�")
 	if len(text) > maxText {
 		text = strings.ToValidUTF8(text[:maxText], "") + "…"

@@ -111,8 +111,31 @@ var tables = []Table{
 	{
 		Name: "prm_account_types",
 		Columns: []string{"code", "ceiling", "employees", "special_employees", "external_users", "collaborators", "guests", "max_per_partner",
-			"certified_only", "denies", "version", "created_at"},
+			"certified_only", "denies", "leftovers", "version", "created_at"},
 		Keeps: "everything: it is the vendor's",
+	},
+	{
+		Name:    "prm_closings",
+		Partner: "partner_id",
+		Account: "account_id",
+		Columns: []string{"id", "state", "suspended", "requested_by", "requested_at", "reminded_at", "contact_id", "delivery", "expires_at", "next_at",
+			"settled_by", "settled_at", "reason", "deleted_at", "message", "key_id", "signature"},
+		Personal: []string{"email_key"},
+		Secret:   []string{"token_hash"},
+		Keeps:    "the row: it is the proof that the account was erased; hosts keep personal data out of reasons",
+	},
+	{
+		Name:    "prm_eraser_classes",
+		Columns: []string{"class", "created_at"},
+		Keeps:   "everything: it is the host's words for kinds of data",
+	},
+	{
+		Name:     "prm_erasures",
+		Partner:  "partner_id",
+		Account:  "account_id",
+		Columns:  []string{"closing_id", "class", "next_at", "failures", "erased", "kept", "done_at"},
+		Personal: []string{"last_error"},
+		Keeps:    "classes and counts: the receipt rests on them",
 	},
 	{
 		Name:     "prm_members",

@@ -2,7 +2,7 @@
 -- compatible_from: 4
 
 -- How many members of each kind an account of a type has room for, -1 without a limit, and how many such accounts a partner, 0 without a limit. What
--- a type denies is bits, and is written in each account too: it never changes.
+-- a type denies is bits, 16 that anybody but the owner closes it, and is written in each account too: it never changes.
 CREATE TABLE prm_account_types (
   code              TEXT NOT NULL PRIMARY KEY,
   ceiling           TEXT NOT NULL,
@@ -14,13 +14,14 @@ CREATE TABLE prm_account_types (
   max_per_partner   BIGINT NOT NULL CHECK (max_per_partner >= 0),
   certified_only    BOOLEAN NOT NULL,
   denies            INTEGER NOT NULL,
+  leftovers         TEXT NOT NULL CHECK (leftovers IN ('return', 'forfeit')),
   version           BIGINT NOT NULL,
   created_at        BIGINT NOT NULL
 );
-INSERT INTO prm_account_types (code, ceiling, employees, special_employees, external_users, collaborators, guests, max_per_partner, certified_only, denies, version, created_at) VALUES
-  ('standard', '', -1, 0, 1, 5, 0, 0, FALSE, 0, 1, 0),
-  ('project', '', 0, 0, 0, 5, -1, 0, FALSE, 0, 1, 0),
-  ('solution', 'corporation', 0, 10, 1, -1, 0, 0, TRUE, 15, 1, 0);
+INSERT INTO prm_account_types (code, ceiling, employees, special_employees, external_users, collaborators, guests, max_per_partner, certified_only, denies, leftovers, version, created_at) VALUES
+  ('standard', '', -1, 0, 1, 5, 0, 0, FALSE, 0, 'return', 1, 0),
+  ('project', '', 0, 0, 0, 5, -1, 0, FALSE, 0, 'return', 1, 0),
+  ('solution', 'corporation', 0, 10, 1, -1, 0, 0, TRUE, 31, 'return', 1, 0);
 
 -- An account's owner is a user of its partner.
 ALTER TABLE prm_accounts ADD COLUMN owner_id TEXT REFERENCES prm_users (id);
@@ -113,3 +114,56 @@ CREATE INDEX prm_sessions_by_member ON prm_sessions (member_id) WHERE member_id 
 DROP TRIGGER prm_sessions_facts_update;
 CREATE TRIGGER prm_sessions_facts_update AFTER UPDATE OF token_hash, identity_id, partner_id, user_id, account_id, active_id, identity_epoch, partner_epoch,
   account_epoch, ends_at, granted_until, roles, delegation_id, member_id, member_kind ON prm_sessions BEGIN UPDATE prm_facts SET number = number + 1; END;
+
+-- An account on its way out, from the request to the receipt. The token is the contact's, for as long as he has the address; next_at is when it is to be
+-- looked at again.
+CREATE TABLE prm_closings (
+  id           TEXT NOT NULL PRIMARY KEY,
+  partner_id   TEXT NOT NULL,
+  account_id   TEXT NOT NULL,
+  state        TEXT NOT NULL CHECK (state IN ('requested', 'cancelled', 'erasing', 'erased', 'done')),
+  suspended    BOOLEAN NOT NULL,
+  requested_by TEXT NOT NULL,
+  requested_at BIGINT NOT NULL,
+  reminded_at  BIGINT NOT NULL,
+  contact_id   TEXT,
+  email_key    TEXT NOT NULL,
+  token_hash   TEXT UNIQUE,
+  delivery     TEXT,
+  expires_at   BIGINT NOT NULL,
+  next_at      BIGINT NOT NULL,
+  settled_by   TEXT NOT NULL,
+  settled_at   BIGINT NOT NULL,
+  reason       TEXT NOT NULL,
+  deleted_at   BIGINT NOT NULL,
+  message      TEXT NOT NULL,
+  key_id       TEXT NOT NULL,
+  signature    BLOB,
+  FOREIGN KEY (partner_id, account_id) REFERENCES prm_accounts (partner_id, id)
+);
+CREATE UNIQUE INDEX prm_closings_of ON prm_closings (account_id) WHERE state <> 'cancelled';
+CREATE INDEX prm_closings_due ON prm_closings (next_at) WHERE state IN ('requested', 'erased');
+CREATE INDEX prm_closings_erasing ON prm_closings (settled_at) WHERE state = 'erasing';
+CREATE INDEX prm_closings_by_partner ON prm_closings (partner_id, requested_at, id);
+CREATE INDEX prm_closings_by_age ON prm_closings (requested_at, id);
+CREATE INDEX prm_closings_by_account ON prm_closings (account_id);
+
+-- Classes of the host's data that some process has an eraser for, and what has become of each in an account: next_at is a lease, or when it is tried
+-- again.
+CREATE TABLE prm_eraser_classes (
+  class      TEXT NOT NULL PRIMARY KEY,
+  created_at BIGINT NOT NULL
+);
+CREATE TABLE prm_erasures (
+  closing_id TEXT NOT NULL REFERENCES prm_closings (id),
+  class      TEXT NOT NULL,
+  partner_id TEXT NOT NULL,
+  account_id TEXT NOT NULL,
+  next_at    BIGINT NOT NULL,
+  failures   BIGINT NOT NULL,
+  last_error TEXT NOT NULL,
+  erased     BIGINT NOT NULL,
+  kept       TEXT NOT NULL,
+  done_at    BIGINT NOT NULL,
+  PRIMARY KEY (closing_id, class)
+);
