@@ -293,7 +293,7 @@ func TestBEY02_ExplainEqualsDecision(t *testing.T) {
 		seeds = 1
 	}
 	for seed := range seeds {
-		each(t, func(w *world) {
+		atOnce(t, func(w *world) {
 			x := &explaining{w, map[string]partner.Agreement{}, map[string]partner.NewProject{}, map[string]partner.NewUser{}, map[context.Context]string{}}
 			actors, partners, accounts := x.randomWorld(rand.New(rand.NewPCG(seed, 5)))
 			for action, a := range askedActions {

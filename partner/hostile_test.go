@@ -99,7 +99,7 @@ func (hexHasher) Verify(_ context.Context, hash string, p []byte) (ok, renew boo
 // hostile runs a test on a world per database that takes every password.
 func hostile(t *testing.T, test func(w *world)) {
 	t.Helper()
-	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) {
+	dbtest.AtOnce(t, func(t *testing.T, db *dbtest.Database) {
 		test(newWorld(t, db, func(o *partner.Options) { o.Hasher = hexHasher{} }))
 	})
 }

@@ -26,7 +26,7 @@ func TestIsolation(t *testing.T) {
 	if testing.Short() {
 		steps /= 10
 	}
-	each(t, func(w *world) { newIsolation(w).run(steps) })
+	atOnce(t, func(w *world) { newIsolation(w).run(steps) })
 }
 
 // side is one partner's world as the model holds it.

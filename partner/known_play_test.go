@@ -134,7 +134,7 @@ func TestPIL29_WhatIsNotThereIsNotRemembered(t *testing.T) {
 
 // TestPIL12_PIL32_AnyOrderOfChanges plays changes and calls at random, of two registries that remember and one that is opened for each call.
 func TestPIL12_PIL32_AnyOrderOfChanges(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) {
+	dbtest.AtOnce(t, func(t *testing.T, db *dbtest.Database) {
 		tw := newTwins(t, db)
 		rapid.Check(t, func(rt *rapid.T) {
 			list := []family{tw.family(), tw.family()}

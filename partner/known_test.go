@@ -371,7 +371,7 @@ func changes() []change {
 // TestPIL12_PIL32_TheNextCallKnows: whatever happens to what a call rests on, in another registry or in this one, alone or in a host's
 // transaction: the first call after it is answered by it, and by nothing that was undone.
 func TestPIL12_PIL32_TheNextCallKnows(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) {
+	dbtest.AtOnce(t, func(t *testing.T, db *dbtest.Database) {
 		tw := newTwins(t, db)
 		for _, c := range changes() {
 			for i, where := range []string{"the same", "the other"} {

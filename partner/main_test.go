@@ -87,6 +87,12 @@ func each(t *testing.T, test func(w *world)) {
 	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) { test(newWorld(t, db)) })
 }
 
+// atOnce is each, with both worlds at the same time.
+func atOnce(t *testing.T, test func(w *world)) {
+	t.Helper()
+	dbtest.AtOnce(t, func(t *testing.T, db *dbtest.Database) { test(newWorld(t, db)) })
+}
+
 // eachWith is each on a world that is set up otherwise.
 func eachWith(t *testing.T, change func(*partner.Options), test func(w *world)) {
 	t.Helper()

@@ -551,7 +551,7 @@ func TestPLX01_HostileCertifications(t *testing.T) {
 	hostile(t, func(w *world) {
 		p, _ := w.partner("acme")
 		for _, at := range places(partner.Certification{}, false) {
-			for _, text := range texts {
+			for _, text := range w.own(texts) {
 				w.trial("Certify."+at.name, text, func() error {
 					in := certification("gold", partner.Period{})
 					at.put(&in, text)

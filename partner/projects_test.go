@@ -64,7 +64,7 @@ func TestCLW01_TenThousandProjects(t *testing.T) {
 	if testing.Short() {
 		n = 500
 	}
-	each(t, func(w *world) {
+	atOnce(t, func(w *world) {
 		_, me := w.partner("acme")
 		opened := make([]partner.AccountID, n)
 		for from := 0; from < n; from += 500 { // in host transactions: the test is about number, not about commits

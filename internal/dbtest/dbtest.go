@@ -9,10 +9,12 @@ package dbtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -44,35 +46,86 @@ func Each(t *testing.T, test func(t *testing.T, db *Database)) {
 	}
 }
 
+// AtOnce is Each, with both databases at the same time: for a test that takes long, of which one half computes while the other waits for
+// its server. What the halves share nobody may change.
+func AtOnce(t *testing.T, test func(t *testing.T, db *Database)) {
+	t.Helper()
+	var both sync.WaitGroup
+	for _, kind := range []string{SQLite, Postgres} {
+		both.Go(func() { t.Run(kind, func(t *testing.T) { test(t, New(t, kind)) }) })
+	}
+	both.Wait()
+}
+
 // New makes a migrated database of a kind; the test is skipped where there is none.
 func New(t testing.TB, kind string) *Database {
 	t.Helper()
-	db := Empty(t, kind, kind == Postgres)
-	if kind == SQLite {
-		if err := store.Migrate(context.Background(), db.DB); err != nil {
-			t.Fatalf("migrate: %v", err)
-		}
-	}
-	return db
+	return Empty(t, kind, true)
 }
 
 // databases numbers the databases of this process.
 var databases atomic.Int64
 
-// Empty makes a database without tables, or on PostgreSQL a copy of a migrated one if so asked.
+// Empty makes a database without tables, or a copy of a migrated one if so asked.
 func Empty(t testing.TB, kind string, migrated bool) *Database {
 	t.Helper()
 	dsn := ""
 	switch kind {
 	case SQLite:
-		// Without fsync: no test here pulls the plug, and a killed process loses nothing that it wrote.
-		dsn = strings.ReplaceAll(store.SQLiteDSN(filepath.Join(t.TempDir(), "test.db")), "FULL", "OFF")
+		dsn = file(t, migrated)
 	case Postgres:
 		dsn = serverFor(t).create(t, fmt.Sprintf("prm_%d_%d", os.Getpid(), databases.Add(1)), migrated)
 	}
 	d := &Database{Kind: kind, DSN: dsn}
 	d.DB = d.Open(t, &gorm.Config{})
 	return d
+}
+
+// file makes a SQLite database and returns its DSN.
+func file(t testing.TB, migrated bool) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "test.db")
+	if migrated {
+		content, err := migratedFile()
+		if err == nil {
+			err = os.WriteFile(path, content, 0o600)
+		}
+		if err != nil {
+			t.Fatalf("template: %v", err)
+		}
+	}
+	return unsafeDSN(path)
+}
+
+// unsafeDSN is one without fsync: no test here pulls the plug, and a killed process loses nothing that it wrote.
+func unsafeDSN(path string) string {
+	return strings.ReplaceAll(store.SQLiteDSN(path), "FULL", "OFF")
+}
+
+// migratedFile is the content of a migrated SQLite database. To copy it takes a tenth of the time that the migrations do.
+var migratedFile = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "prm-sqlite-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path := filepath.Join(dir, "template.db")
+	if err := migrateAt(SQLite, unsafeDSN(path)); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+// migrateAt migrates a database that nobody else has open, and has it closed when it returns: only then is a SQLite file the whole
+// database, and a PostgreSQL database free to be copied.
+func migrateAt(kind, dsn string) error {
+	db, err := Connect(kind, dsn, &gorm.Config{})
+	if err != nil {
+		return err
+	}
+	err = store.Migrate(context.Background(), db)
+	pool, _ := db.DB()
+	return errors.Join(err, pool.Close())
 }
 
 // Open opens another pool on the same database, as a host with other settings or another process would.
