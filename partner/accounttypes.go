@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/partnerkit/partnerkit/internal/store"
 )
@@ -29,6 +30,11 @@ type AccountType struct {
 	// Leftovers says what becomes of the licences that an account has not used up when it ends: "return", they go to the partner's pool, the default, or
 	// "forfeit", to the vendor.
 	Leftovers string
+
+	// Accounts that no human has used for Idle are dormant: the account's address and the partner's primary contact are told, and again LastNotice before
+	// Grace is over; then the account is deleted, as after a confirmed close. Grace runs from when both were told. 0 is never: Grace and LastNotice are not
+	// read then. See [Accounts.Touch].
+	Idle, Grace, LastNotice time.Duration
 }
 
 const (
@@ -106,6 +112,9 @@ type typeRow struct {
 	CertifiedOnly    bool
 	Denies           denials
 	Leftovers        string
+	Idle             store.Micros
+	Grace            store.Micros
+	LastNotice       store.Micros
 	Version          int64
 	CreatedAt        store.Micros `gorm:"autoCreateTime:false"`
 }
@@ -115,8 +124,10 @@ func (typeRow) TableName() string { return typesTable }
 func (r typeRow) public() AccountType {
 	return AccountType{Code: r.Code, Ceiling: r.Ceiling, Quota: Quota{r.Employees, r.SpecialEmployees, r.ExternalUsers, r.Collaborators, r.Guests},
 		MaxPerPartner: r.MaxPerPartner, CertifiedOnly: r.CertifiedOnly, Denies: r.Denies.list(), OwnerCloses: r.Denies&denyOthersClosing != 0,
-		Leftovers: r.Leftovers}
+		Leftovers: r.Leftovers, Idle: r.idle(), Grace: time.Duration(r.Grace) * time.Microsecond, LastNotice: time.Duration(r.LastNotice) * time.Microsecond}
 }
+
+func (r typeRow) idle() time.Duration { return time.Duration(r.Idle) * time.Microsecond }
 
 func (t AccountType) check() error {
 	var c checks
@@ -140,10 +151,32 @@ func (t AccountType) check() error {
 	if !slices.Contains([]string{"", leftoversReturn, leftoversForfeit}, t.Leftovers) {
 		c.add("leftovers", "unknown_code", "must be return or forfeit", ErrUnknownCode)
 	}
+	t.checkIdle(&c)
 	if t.Code == typeProject && t.CertifiedOnly {
 		c.add("certified_only", "format", "projects are for partners with the capability operate", nil)
 	}
 	return c.err()
+}
+
+// Shortest and longest times of dormancy: a sweeper looks at what waits once an hour, and every database can add the longest to the year 9999.
+const (
+	shortestIdle = 24 * time.Hour
+	longestIdle  = 100 * 365 * 24 * time.Hour
+)
+
+func (t AccountType) checkIdle(c *checks) {
+	if t.Idle == 0 {
+		return
+	}
+	if t.Idle < shortestIdle || t.Idle > longestIdle {
+		c.add("idle", "range", "must be 0 or a day to a hundred years", nil)
+	}
+	if t.Grace < shortestIdle || t.Grace > longestIdle {
+		c.add("grace", "range", "must be a day to a hundred years", nil)
+	}
+	if t.LastNotice < 0 || t.LastNotice >= t.Grace {
+		c.add("last_notice", "range", "must be less than grace", nil)
+	}
 }
 
 // plainWord checks a required word that is a name in code.
@@ -164,6 +197,9 @@ func (d *Accounts) DefineType(ctx context.Context, t AccountType) (err error) {
 		row := typeRow{Code: t.Code, Ceiling: t.Ceiling, Employees: t.Quota.Employees, SpecialEmployees: t.Quota.SpecialEmployees,
 			ExternalUsers: t.Quota.ExternalUsers, Collaborators: t.Quota.Collaborators, Guests: t.Quota.Guests, MaxPerPartner: t.MaxPerPartner,
 			CertifiedOnly: t.CertifiedOnly, Denies: denialsOf(t.Denies), Leftovers: cmp.Or(t.Leftovers, leftoversReturn), Version: 1, CreatedAt: tx.Now()}
+		if t.Idle > 0 {
+			row.Idle, row.Grace, row.LastNotice = micros(t.Idle), micros(t.Grace), micros(t.LastNotice)
+		}
 		if t.OwnerCloses {
 			row.Denies |= denyOthersClosing
 		}
@@ -181,10 +217,16 @@ func (d *Accounts) DefineType(ctx context.Context, t AccountType) (err error) {
 		}
 		_, err = tx.Update(tx.From(decided, typesTable).Where("code = ?", t.Code), map[string]any{"ceiling": row.Ceiling, "employees": row.Employees,
 			"special_employees": row.SpecialEmployees, "external_users": row.ExternalUsers, "collaborators": row.Collaborators, "guests": row.Guests,
-			"max_per_partner": row.MaxPerPartner, "certified_only": row.CertifiedOnly, "leftovers": row.Leftovers, "version": was.Version + 1})
+			"max_per_partner": row.MaxPerPartner, "certified_only": row.CertifiedOnly, "leftovers": row.Leftovers, "idle": row.Idle,
+			"grace": row.Grace, "last_notice": row.LastNotice, "version": was.Version + 1})
+		if err == nil && (was.Idle != row.Idle || was.Grace != row.Grace || was.LastNotice != row.LastNotice) {
+			err = lookAgain(tx, row.Code)
+		}
 		return cmp.Or(err, s.recordType(tx, row.Code))
 	})
 }
+
+func micros(d time.Duration) store.Micros { return store.Micros(d.Microseconds()) }
 
 func (s *Standing) recordType(tx *store.Tx, code string) error {
 	return s.Record(tx, "account_type.defined", code)

@@ -228,24 +228,31 @@ func (s *Standing) tellContact(tx *store.Tx, e eventRow, to contact, template st
 	return s.deliver(tx, e, letter{template: template, To: to.Email, Locale: cmp.Or(to.Locale, to.PartnerLocale), Data: about})
 }
 
-// tellAccount tells the account's own address; where it has none its owner, if that is not the contact, who hears of it anyway.
+// tellAccount tells the account's own address, or where it has none its owner, if that is not the contact's, who hears of it anyway.
 func (s *Standing) tellAccount(tx *store.Tx, e eventRow, to contact, template string) error {
-	var row accountRow
-	if err := tx.Take(tx.From(store.OfPartner(string(s.Of())), accountsTable).Where("id = ?", s.Account.ID), &row, ""); err != nil {
+	l, err := s.accountAddress(tx)
+	if err != nil || l.To == "" || emailKey(l.To) == emailKey(to.Email) {
 		return err
 	}
-	address, locale := row.Email, row.Locale
-	if address == "" && row.OwnerID != to.ID {
+	l.template, l.Data[wordPartner] = template, to.Partner
+	return s.deliver(tx, e, l)
+}
+
+// accountAddress begins a letter to the account's own address; where it has none, to its owner.
+func (s *Standing) accountAddress(tx *store.Tx) (l letter, err error) {
+	var row accountRow
+	if err := tx.Take(tx.From(store.OfPartner(string(s.Of())), accountsTable).Where("id = ?", s.Account.ID), &row, ""); err != nil {
+		return l, err
+	}
+	l = letter{To: row.Email, Locale: row.Locale, Data: map[string]string{wordAccount: row.Name}}
+	if l.To == "" {
 		owner, err := s.addressee(tx, UserID(row.OwnerID))
 		if err != nil {
-			return err
+			return l, err
 		}
-		address, locale = owner.email, cmp.Or(owner.locale, owner.partnerLocale)
+		l.To, l.Locale = owner.email, cmp.Or(owner.locale, owner.partnerLocale)
 	}
-	if address == "" {
-		return nil
-	}
-	return s.deliver(tx, e, letter{template: template, To: address, Locale: locale, Data: map[string]string{wordAccount: row.Name, wordPartner: to.Partner}})
+	return l, nil
 }
 
 // aboutAccount is what letters to the contact say.

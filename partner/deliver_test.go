@@ -20,12 +20,16 @@ import (
 // postbox is a notifier that keeps what it gets, by message id as a good receiver does.
 type postbox struct {
 	mu   sync.Mutex
-	sent []partner.Message           // once each
+	sent []partner.Message    // once each
+	at   map[string]time.Time // when, by a test's clock if it has one
+	now  func() time.Time
 	came map[string]int              // how often
 	as   func(partner.Message) error // what becomes of a message, asked before it is kept
 }
 
-func newPostbox() *postbox { return &postbox{came: map[string]int{}} }
+func newPostbox() *postbox {
+	return &postbox{came: map[string]int{}, at: map[string]time.Time{}, now: time.Now}
+}
 
 func (b *postbox) Notify(_ context.Context, m partner.Message) error {
 	b.mu.Lock()
@@ -38,6 +42,7 @@ func (b *postbox) Notify(_ context.Context, m partner.Message) error {
 	}
 	if !slices.ContainsFunc(b.sent, func(s partner.Message) bool { return s.ID == m.ID }) {
 		b.sent = append(b.sent, m)
+		b.at[m.ID] = b.now()
 	}
 	return nil
 }
@@ -61,7 +66,9 @@ func mailing(t *testing.T, test func(w *world, box *postbox), change ...func(*pa
 	t.Helper()
 	dbtest.Each(t, func(t *testing.T, db *dbtest.Database) {
 		box := newPostbox()
-		test(newWorld(t, db, append([]func(*partner.Options){func(o *partner.Options) { o.Notifier = box }}, change...)...), box)
+		w := newWorld(t, db, append([]func(*partner.Options){func(o *partner.Options) { o.Notifier = box }}, change...)...)
+		box.now = w.clock.Now
+		test(w, box)
 	})
 }
 

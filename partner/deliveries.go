@@ -15,7 +15,7 @@ type Delivery struct {
 	ID, Event string
 	Partner   ID
 	Account   AccountID
-	Template  string // "welcome", "invitation", "account_opening", "account_transferred", "password_reset", "member_password_reset", "password_revealed", "close_confirmation", "close_reminder", "close_notice", "close_cancelled", "project_email_changed", "delegation_requested", "delegation_decided"
+	Template  string // "welcome", "invitation", "account_opening", "account_transferred", "password_reset", "member_password_reset", "password_revealed", "close_confirmation", "close_reminder", "close_notice", "close_cancelled", "idle_notice", "idle_last_notice", "project_email_changed", "delegation_requested", "delegation_decided"
 	To        string // e-mail address; empty once it is done, or if this process cannot open what another has sealed
 	Region    string // of the project it is about
 	State     string // "ready", "leased" (somebody is sending it), "done", "dead"

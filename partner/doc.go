@@ -1,7 +1,7 @@
 // Package partner is the floor: who is who, who may, what happened.
 //
 // A host opens it once over its own database and asks its desks: [Partners] for agreements, the tree of sub-partners and blocks,
-// [Users] for people, [Accounts] for projects, [Access] for log-in, sessions and decisions, [Activity] for what happened, [Program] for
+// [Users] for people, [Accounts] for projects and other accounts, [Access] for log-in, sessions and decisions, [Activity] for what happened, [Program] for
 // certification. The other rooms (license, …)
 // are built on the [Registry].
 //
@@ -18,6 +18,8 @@
 //     host's own transaction.
 //   - Block, archive, close, password change, disabling and revoking end sessions for good: one opened before stays dead after the block is lifted.
 //   - What people must be told is written with what it tells of, and sent at least once, by [Registry.Run] through Options.Notifier.
+//   - An account is deleted when that was confirmed, or nobody has used it and both who are to be told were told twice; the host's data goes first, and what
+//     a process leaves undone another does. What stays is ids and quantities, and a receipt.
 //   - In a delegated session one acts and another is acted for: it does host work in one project, may no more than that project's own log-in, and ends
 //     with whatever ends either. The audit names both.
 //   - Passwords are kept as hashes only, tokens as digests only, but in a letter that waits (Options.Sealer). Host code and hashing never

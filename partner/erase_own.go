@@ -71,6 +71,7 @@ var erasings = []erasing{
 	{classDelegations, "DELETE FROM prm_delegations WHERE account_id = ?", 1},
 	{classMembers, "UPDATE prm_members SET identity_id = NULL, name = '', email = '', email_key = '', locale = '', roles = '', version = version + 1 WHERE account_id = ?", 1},
 	{"", "DELETE FROM prm_quotas WHERE account_id = ?", 1},
+	{"", "DELETE FROM prm_idleness WHERE account_id = ?", 1},
 	{"", "DELETE FROM prm_known_sources WHERE identity_id = (SELECT identity_id FROM prm_accounts WHERE id = ?)", 1},
 	{"", "DELETE FROM prm_outside_logins WHERE identity_id = (SELECT identity_id FROM prm_accounts WHERE id = ?)", 1},
 	{"", `UPDATE prm_identities SET login = '', login_key = NULL, email = '', email_key = '', email_verified = FALSE, password_hash = '', epoch = epoch + 1,

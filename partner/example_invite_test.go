@@ -14,22 +14,31 @@ import (
 type letterbox struct {
 	mu    sync.Mutex // it is called from several goroutines
 	last  partner.Message
+	token partner.Secret // in the last one that brought one
+	sent  []string       // templates
 	fails error
 }
 
 func (b *letterbox) Notify(_ context.Context, m partner.Message) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.last = m
+	b.last, b.sent = m, append(b.sent, m.Template)
+	if m.Token != "" {
+		b.token = m.Token
+	}
 	return b.fails
 }
 
 // freshWithMail is a registry whose mail goes to a letterbox.
-func freshWithMail() (*partner.Registry, *letterbox, func()) {
+func freshWithMail(change ...func(*partner.Options)) (*partner.Registry, *letterbox, func()) {
 	box := &letterbox{}
 	db, reg, done := fresh()
 	_ = reg.Close()
-	reg, err := partner.Open(context.Background(), db, &partner.Options{Notifier: box, Logger: slog.New(slog.DiscardHandler)})
+	opts := &partner.Options{Notifier: box, Logger: slog.New(slog.DiscardHandler)}
+	for _, c := range change {
+		c(opts)
+	}
+	reg, err := partner.Open(context.Background(), db, opts)
 	check(err)
 	return reg, box, func() {
 		check(reg.Close())

@@ -26,7 +26,7 @@ type Reason struct{ Code, Text string }
 //	account.types account.define_type account.open account.open_own account.mail_open account.edit account.transfer account.misuse
 //	member.list member.add member.edit access.act_as
 //	account.list account.read account.sessions account.suspend account.resume project.open project.edit project.password
-//	account.close account.cancel_close account.remind_close account.confirm_close account.closings account.receipt account.retire_eraser
+//	account.close account.cancel_close account.remind_close account.confirm_close account.closings account.receipt account.retire_eraser account.touch
 //	access.session access.switch access.password access.act_for delegation.request delegation.list delegation.decide delegation.revoke activity.read activity.deliveries activity.retry
 //	program.certify program.read program.certified program.set_tier program.tier
 //	license.define license.types license.grant license.revoke license.assign license.return license.use license.shrink license.cap

@@ -23,6 +23,9 @@ var askedOfClosings = map[string]asked{
 	"account.confirm_close": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
 		return r.reg.Accounts.ConfirmCloseFor(ctx, partner.AccountID(target), "to see")
 	}},
+	"account.touch": {"account", func(_ *explaining, r rooms, ctx context.Context, target string) error {
+		return r.reg.Accounts.Touch(ctx, partner.AccountID(target))
+	}},
 	"account.closings": {"none", func(_ *explaining, r rooms, ctx context.Context, _ string) error {
 		return second(r.reg.Accounts.Closings(ctx, "", partner.PageRequest{}))
 	}},

@@ -74,6 +74,7 @@ func (w *world) idParameters(me context.Context) (list []parameter) {
 	acc("ResetProjectPassword", func(id partner.AccountID) error { return errOf(w.reg.Accounts.ResetProjectPassword(me, id)) })
 	acc("PreviewClose", func(id partner.AccountID) error { return errOf(w.reg.Accounts.PreviewClose(me, id)) })
 	acc("Close", func(id partner.AccountID) error { return errOf(w.reg.Accounts.Close(me, id)) })
+	acc("Touch", func(id partner.AccountID) error { return w.reg.Accounts.Touch(me, id) })
 	acc("RemindClose", func(id partner.AccountID) error { return errOf(w.reg.Accounts.RemindClose(me, id)) })
 	acc("CancelClose", func(id partner.AccountID) error { return w.reg.Accounts.CancelClose(me, id, "x") })
 	acc("ConfirmCloseFor", func(id partner.AccountID) error { return w.reg.Accounts.ConfirmCloseFor(w.vendor, id, "x") })

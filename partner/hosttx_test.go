@@ -54,7 +54,8 @@ func (w *world) story() []deed {
 	asked, err := w.reg.Access.RequestDelegation(me, w.leave(his.ID, dayLong))
 	w.must(err)
 	let := w.delegated(w.user(p.ID, "story-let"), his.ID, dayLong)
-	done, late := w.project(me, "story-done").ID, w.project(me, "story-late").ID
+	done, late, sleeps := w.project(me, "story-done").ID, w.project(me, "story-late").ID, w.project(me, "story-sleeps").ID
+	tamper(w.t, w.db, "UPDATE prm_accounts SET state = 'idle_notified' WHERE id = ?", sleeps)
 	w.close(me, done)
 	confirms := w.waiting(p.Email)
 	w.close(me, late)
@@ -134,6 +135,7 @@ func (w *world) story() []deed {
 		{"account.closing", admin, p.ID, string(b.ID), none(func(r rooms) error { _, err := r.reg.Accounts.Close(me, b.ID); return err }), false},
 		{"account.close_reminded", admin, p.ID, string(b.ID), none(func(r rooms) error { return second(r.reg.Accounts.RemindClose(me, b.ID)) }), false},
 		{"account.close_cancelled", host, p.ID, string(b.ID), none(func(r rooms) error { return r.reg.Accounts.CancelClose(w.vendor, b.ID, canary) }), false},
+		{"account.woken", admin, p.ID, string(sleeps), none(func(r rooms) error { return r.reg.Accounts.Touch(me, sleeps) }), false},
 		{"account.close_confirmed", host, p.ID, string(late), none(func(r rooms) error { return r.reg.Accounts.ConfirmCloseFor(w.vendor, late, canary) }), false},
 		{"eraser.retired", host, partner.Vendor, "old_class", none(func(r rooms) error { return r.reg.Accounts.RetireEraser(w.vendor, "old_class", canary) }), false},
 		{"session.ended", admin, p.ID, "", func(r rooms) (string, error) { return "", r.reg.Access.Logout(mine) }, false},

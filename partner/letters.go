@@ -147,6 +147,15 @@ cancel the close.
 
 {account} is closing. Its access is blocked; its data will be deleted once {partner} confirms that.
 `},
+	templateIdleNotice: {"{account} has not been used for long", `Hello,
+
+nobody has used {account} of {partner} for long. It will be deleted, with its data, after {until}, unless somebody uses it before then.
+`},
+	templateIdleLastNotice: {"{account} will be deleted", `Hello,
+
+nobody has used {account} of {partner} since you were told that it will be deleted. This is the last notice: after {until} its data is gone for good. To
+keep it, it is enough to use it.
+`},
 	templateCloseCancelled: {"{account} stays open", `Hello,
 
 {account} of {partner} does not close after all. Nothing of its data was deleted, and its access is open again.
@@ -175,6 +184,8 @@ const (
 	templateCloseNotice       = "close_notice"
 	templateCloseReminder     = "close_reminder"
 	templateCloseCancelled    = "close_cancelled"
+	templateIdleNotice        = "idle_notice"
+	templateIdleLastNotice    = "idle_last_notice"
 	templateProjectEmail      = "project_email_changed"
 
 	templateDelegationRequested = "delegation_requested"

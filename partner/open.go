@@ -133,6 +133,9 @@ func (s *Standing) open(tx *store.Tx, id string, n NewAccount) error {
 		return err
 	}
 	s.Account.ID = id
+	if err := watch(tx, row, t); err != nil {
+		return err
+	}
 	return s.Record(tx, "account.opened", id)
 }
 

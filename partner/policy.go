@@ -144,6 +144,7 @@ var rules = map[string]rule{
 	"account.closings":      {vendor: true, staff: support, admin: true, member: Projects},
 	"account.receipt":       {vendor: true, staff: support, admin: true, needs: true},
 	"account.retire_eraser": {vendor: true},
+	"account.touch":         {vendor: true, admin: true, member: anyRight, project: true, guest: true, on: onAccount, needs: true, states: usable},
 	"account.redeem_close":  {system: true, on: onAccount, needs: true, works: true, joins: true, states: closing},
 	"account.end":           {system: true, on: onAccount, needs: true},
 	"account.suspend":       {vendor: true, on: onAccount, needs: true, states: suspendable},

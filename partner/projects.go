@@ -131,6 +131,9 @@ func (s *Standing) insertProject(tx *store.Tx, id string, p NewProject) error {
 		return errNameTaken()
 	}
 	s.Account.ID = id
+	if err := watch(tx, row, t); err != nil {
+		return err
+	}
 	return s.Record(tx, "project.opened", id)
 }
 

@@ -49,6 +49,7 @@ func (w *world) queries(me context.Context, id partner.AccountID) map[string]fun
 		},
 		"RequestDelegation": func() error { return second(w.reg.Access.RequestDelegation(me, w.leave(id, dayLong))) },
 		"Delegations":       func() error { return second(w.reg.Access.Delegations(me, id, partner.PageRequest{})) },
+		"Touch":             func() error { return w.reg.Accounts.Touch(me, id) },
 		"CancelClose":       func() error { return w.reg.Accounts.CancelClose(me, id, "x") },
 		"RemindClose":       func() error { return second(w.reg.Accounts.RemindClose(me, id)) },
 		"Close":             func() error { return second(w.reg.Accounts.Close(me, id)) },
@@ -81,7 +82,7 @@ func TestBEY09_ScopedStaff(t *testing.T) {
 			w.t.Errorf("queries out of scope changed %v", left)
 		}
 		for _, verb := range []string{"Assign", "AssignAll", "Balance", "Balances", "HoldingsAt", "SwitchTo", "SwitchBack", "Reserve", "Consume", "Seat", "Seats",
-			"PlanShrink", "View.May", "Get", "PreviewClose", "EditProject", "SetProjectPassword", "ResetProjectPassword", "Delegations",
+			"PlanShrink", "View.May", "Get", "Touch", "PreviewClose", "EditProject", "SetProjectPassword", "ResetProjectPassword", "Delegations",
 			"Entitled", "Members", "Member", "Sessions", "Sessions.member"} {
 			w.must(w.queries(me, one.ID)[verb]())
 		}

@@ -55,7 +55,7 @@ func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseInvitations, r.lapseCertifications, r.endDelegations,
-		r.remindOfCloses, r.eraseAccounts, r.prove} {
+		r.remindOfCloses, r.watchIdle, r.eraseAccounts, r.prove} {
 		left, failed := what(ctx)
 		more, err = more || left, cmp.Or(err, failed)
 	}

@@ -111,7 +111,7 @@ var tables = []Table{
 	{
 		Name: "prm_account_types",
 		Columns: []string{"code", "ceiling", "employees", "special_employees", "external_users", "collaborators", "guests", "max_per_partner",
-			"certified_only", "denies", "leftovers", "version", "created_at"},
+			"certified_only", "denies", "leftovers", "idle", "grace", "last_notice", "version", "created_at"},
 		Keeps: "everything: it is the vendor's",
 	},
 	{
@@ -123,6 +123,13 @@ var tables = []Table{
 		Personal: []string{"email_key"},
 		Secret:   []string{"token_hash"},
 		Keeps:    "the row: it is the proof that the account was erased; hosts keep personal data out of reasons",
+	},
+	{
+		Name:    "prm_idleness",
+		Partner: "partner_id",
+		Account: "account_id",
+		Columns: []string{"since", "stage", "sent_at", "due_at", "to_account", "to_contact", "next_at"},
+		Keeps:   "nothing: it goes with its account",
 	},
 	{
 		Name:    "prm_eraser_classes",

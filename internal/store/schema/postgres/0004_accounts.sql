@@ -1,7 +1,7 @@
 -- Account types as data; who owns an account, who is a member of it, and in whose place a session works.
 -- compatible_from: 4
 
--- How many members of each kind an account of a type has room for, -1 without a limit, and how many such accounts a partner, 0 without a limit. What
+-- Times are in microseconds. How many members of each kind an account of a type has room for, -1 without a limit, and how many such accounts a partner, 0 without a limit. What
 -- a type denies is bits, 16 that anybody but the owner closes it, and is written in each account too: it never changes.
 CREATE TABLE prm_account_types (
   code              TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -15,13 +15,17 @@ CREATE TABLE prm_account_types (
   certified_only    BOOLEAN NOT NULL,
   denies            INTEGER NOT NULL,
   leftovers         TEXT NOT NULL CHECK (leftovers IN ('return', 'forfeit')),
+  idle              BIGINT NOT NULL CHECK (idle >= 0),
+  grace             BIGINT NOT NULL,
+  last_notice       BIGINT NOT NULL,
   version           BIGINT NOT NULL,
   created_at        BIGINT NOT NULL
 );
-INSERT INTO prm_account_types (code, ceiling, employees, special_employees, external_users, collaborators, guests, max_per_partner, certified_only, denies, leftovers, version, created_at) VALUES
-  ('standard', '', -1, 0, 1, 5, 0, 0, FALSE, 0, 'return', 1, 0),
-  ('project', '', 0, 0, 0, 5, -1, 0, FALSE, 0, 'return', 1, 0),
-  ('solution', 'corporation', 0, 10, 1, -1, 0, 0, TRUE, 31, 'return', 1, 0);
+INSERT INTO prm_account_types (code, ceiling, employees, special_employees, external_users, collaborators, guests, max_per_partner, certified_only, denies, leftovers, idle, grace, last_notice, version,
+  created_at) VALUES
+  ('standard', '', -1, 0, 1, 5, 0, 0, FALSE, 0, 'return', 7776000000000, 2592000000000, 604800000000, 1, 0),
+  ('project', '', 0, 0, 0, 5, -1, 0, FALSE, 0, 'return', 7776000000000, 2592000000000, 604800000000, 1, 0),
+  ('solution', 'corporation', 0, 10, 1, -1, 0, 0, TRUE, 31, 'return', 0, 0, 0, 1, 0);
 
 -- An account's owner is a user of its partner.
 ALTER TABLE prm_accounts ADD COLUMN owner_id TEXT COLLATE "C";
@@ -146,3 +150,21 @@ CREATE TABLE prm_erasures (
   done_at    BIGINT NOT NULL,
   PRIMARY KEY (closing_id, class)
 );
+
+-- How long an account has been left alone. since is what is known of the last human deed, to_account and to_contact the notices of a stage, next_at when
+-- to look again, never where it is NULL. The row is beside the account because decisions rest on that one.
+CREATE TABLE prm_idleness (
+  account_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+  partner_id TEXT COLLATE "C" NOT NULL,
+  since      BIGINT NOT NULL,
+  stage      INTEGER NOT NULL CHECK (stage BETWEEN 0 AND 4),
+  sent_at    BIGINT NOT NULL,
+  due_at     BIGINT NOT NULL,
+  to_account TEXT COLLATE "C" NOT NULL,
+  to_contact TEXT COLLATE "C" NOT NULL,
+  next_at    BIGINT,
+  FOREIGN KEY (partner_id, account_id) REFERENCES prm_accounts (partner_id, id)
+);
+CREATE INDEX prm_idleness_due ON prm_idleness (next_at) WHERE next_at IS NOT NULL;
+INSERT INTO prm_idleness (account_id, partner_id, since, stage, sent_at, due_at, to_account, to_contact, next_at)
+  SELECT id, partner_id, created_at, 0, 0, 0, '', '', 0 FROM prm_accounts WHERE state <> 'deleted';
