@@ -52,6 +52,7 @@ type isoProject struct {
 	login  string
 	held   int64
 	closed bool
+	saved  int             // from being closed
 	as     context.Context // its delegated log-in
 }
 
@@ -86,7 +87,7 @@ func (i *isolation) run(steps int) {
 	verbs := []func(me, other *isoSide){
 		i.getPartner, i.listPartners, i.getProject, i.listProjects, i.editProject, i.assign, i.assign, i.returnSome, i.switchTo, i.switchBack,
 		i.balance, i.mine, i.history, i.activity, i.grant, i.closeOne, i.openOne, i.asProject, i.explain, i.vendorVerbs, i.setContact, i.users, i.asMember,
-		i.logos, i.programme, i.delegations, i.members,
+		i.logos, i.programme, i.delegations, i.members, i.closings,
 	}
 	for step := range steps {
 		k := i.rand.IntN(2)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/partnerkit/partnerkit/partner"
 )
@@ -66,6 +67,14 @@ func (w *world) useCanariesInPlaces() (secrets []string, errs []error) {
 	home := took(w.reg.Access.Login(ctx, u.Login, secret, ""))
 	took(w.reg.Access.WorkIn(home, place.ID))
 	took(w.reg.Access.ActAs(me, w.special(me, lab.ID, "Extra").ID, "to look"))
+	closing, err := w.reg.Accounts.Close(me, lab.ID)
+	w.must(err)
+	void, again = token(closing.Token, nil), token(w.reg.Accounts.RemindClose(me, lab.ID))
+	errs = append(errs, w.reg.Accounts.ConfirmClose(ctx, void), w.reg.Accounts.ConfirmClose(ctx, canary), second(accept(again, other)))
+	w.must(w.reg.Accounts.ConfirmClose(ctx, again))
+	errs = append(errs, w.reg.Accounts.ConfirmClose(ctx, again))
+	w.later(2 * time.Minute)
+	w.must(second(w.reg.Accounts.Receipt(me, lab.ID)))
 	return secrets, errs
 }
 
@@ -73,7 +82,8 @@ func (w *world) useCanariesInPlaces() (secrets []string, errs []error) {
 func TestPIL28_SecretsOfPlacesPrintRedacted(t *testing.T) {
 	n := partner.NewAccount{Type: "solution", Name: "Lab", Token: canary, Key: "k-1"}
 	m := partner.MemberInfo{ID: "mem_1", AccountName: "Lab", Token: canary, NewMember: partner.NewMember{Kind: partner.Special, Name: "Extra"}}
-	for _, v := range []any{n, &n, []partner.NewAccount{n}, m, &m, []partner.MemberInfo{m}, partner.Page[partner.MemberInfo]{Items: []partner.MemberInfo{m}},
+	c := partner.Closing{Members: 2, Token: canary}
+	for _, v := range []any{c, &c, []partner.Closing{c}, n, &n, []partner.NewAccount{n}, m, &m, []partner.MemberInfo{m}, partner.Page[partner.MemberInfo]{Items: []partner.MemberInfo{m}},
 		struct{ N *partner.NewAccount }{&n}, struct{ M *partner.MemberInfo }{&m}, map[string]*partner.MemberInfo{"x": &m}} {
 		for how, text := range printed(v) {
 			if sings([]byte(text)) {
