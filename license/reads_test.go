@@ -285,7 +285,7 @@ func TestBEY15_ReasonsAndActors(t *testing.T) {
 		for _, l := range st.Lines {
 			got = append(got, fmt.Sprint(l.Transfer.Verb, " ", l.Change, " ", l.Running, " ", l.Transfer.Reason))
 		}
-		if want := []string{"grant 5 5 PO 17", "assign -2 3 kick-off", "close 2 5 project closed"}; !reflect.DeepEqual(got, want) {
+		if want := []string{"grant 5 5 PO 17", "assign -2 3 kick-off", "close 2 5 account closed"}; !reflect.DeepEqual(got, want) {
 			t.Fatalf("lines %q, want %q", got, want)
 		}
 		if actor := st.Lines[1].Transfer.Actor; actor != string(a.Contact) {

@@ -161,7 +161,7 @@ func (w *world) audited() {
 		N           int
 	}
 	var transfers, events []count
-	w.must(w.db.Raw(`SELECT verb AS name, actor, count(*) AS n FROM prm_ledger_transfers WHERE book = 'license' AND part = 0 AND reason <> 'project closed'
+	w.must(w.db.Raw(`SELECT verb AS name, actor, count(*) AS n FROM prm_ledger_transfers WHERE book = 'license' AND part = 0 AND reason <> 'account closed'
 		GROUP BY verb, actor`).Scan(&transfers).Error)
 	w.must(w.db.Raw("SELECT kind AS name, actor, count(*) AS n FROM prm_events WHERE kind LIKE 'license.%' GROUP BY kind, actor").Scan(&events).Error)
 	left := map[string]int{}

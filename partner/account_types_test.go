@@ -64,7 +64,7 @@ func TestPLX03_TypesAreData(t *testing.T) {
 		} {
 			wants(w.t, what, second(w.reg.Accounts.Edit(me, a.ID, a.Version, change)), partner.ErrImmutable)
 		}
-		tamper(w.t, w.db, "INSERT INTO prm_account_types SELECT 'other', ceiling, employees, special_employees, external_users, collaborators, guests, max_per_partner, certified_only, denies, 1, 1 FROM prm_account_types WHERE code = 'training'")
+		tamper(w.t, w.db, "INSERT INTO prm_account_types SELECT 'other', ceiling, employees, special_employees, external_users, collaborators, guests, max_per_partner, certified_only, denies, leftovers, idle, grace, last_notice, 1, 1 FROM prm_account_types WHERE code = 'training'")
 		if err := w.db.Exec("UPDATE prm_accounts SET type = 'other' WHERE id = ?", a.ID).Error; err == nil {
 			w.t.Error("the database let an account's type change")
 		}
@@ -173,7 +173,7 @@ func TestPLX04_AsManyAccountsAsTheTypeAllows(t *testing.T) {
 		_, me, _ := w.workshop("acme")
 		w.account(me, "solution", "another")
 		limited := partner.AccountType{Code: "solution", Ceiling: "corporation", Quota: partner.Quota{SpecialEmployees: 10}, CertifiedOnly: true,
-			Denies: []string{"orders", "customers", "objects", "licenses"}, MaxPerPartner: 5}
+			OwnerCloses: true, Denies: []string{"orders", "customers", "objects", "licenses"}, MaxPerPartner: 5}
 		w.must(w.reg.Accounts.DefineType(w.vendor, limited))
 		opened := 0
 		for _, err := range w.atOnce(8, func(int) error {

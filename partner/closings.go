@@ -31,11 +31,11 @@ type CloseRequest struct {
 type Erasure struct {
 	Class string
 	Done  time.Time // zero: not yet
-	Count int64     // of what was deleted
+	Count int       // of what was deleted
 
 	Failures int
 	Next     time.Time // when it is tried again, or who is at it has to be done; already past: as soon as a process that has the eraser works
-	Error    string    // of the last failure; empty once it is done
+	Error    string    // of the last failure, for the vendor alone; empty once it is done
 	Kept     string    // why the class was left out: see [Accounts.RetireEraser]
 }
 
@@ -106,11 +106,10 @@ type erasureRow struct {
 func (erasureRow) TableName() string { return "prm_erasures" }
 
 func (r erasureRow) public() Erasure {
-	return Erasure{Class: r.Class, Done: r.DoneAt.Time(), Count: r.Erased, Failures: r.Failures, Next: r.NextAt.Time(), Error: r.LastError, Kept: r.Kept}
+	return Erasure{Class: r.Class, Done: r.DoneAt.Time(), Count: int(r.Erased), Failures: r.Failures, Next: r.NextAt.Time(), Error: r.LastError, Kept: r.Kept}
 }
 
-// Closings pages through the closes in a state, newest first; "" is any. For the vendor, its support included, and for those who may close projects, in
-// their scope.
+// Closings pages through the closes in a state, newest first; "" is any. For the vendor, its support included, and for partner users, in their scope.
 func (d *Accounts) Closings(ctx context.Context, state string, p PageRequest) (page Page[CloseRequest], err error) {
 	defer wrap(&err, "list closes")
 	if !slices.Contains([]string{"", closingRequested, closingCancelled, closingErasing, "deleted"}, state) {
@@ -136,13 +135,13 @@ func (d *Accounts) Closings(ctx context.Context, state string, p PageRequest) (p
 			return err
 		}
 		page = pageFrom(at, rows, closingRow.place, closingRow.public)
-		return erasuresOf(tx, page.Items)
+		return s.addErasures(tx, page.Items)
 	})
 	return page, err
 }
 
-// erasuresOf adds the erasures of closes that were read in scope.
-func erasuresOf(tx *store.Tx, list []CloseRequest) error {
+// addErasures adds the erasures of closes that were read in scope. What the host's code says of its failures is for the vendor.
+func (s *Standing) addErasures(tx *store.Tx, list []CloseRequest) error {
 	at := make(map[string]int, len(list))
 	ids := make([]string, len(list))
 	for i, c := range list {
@@ -155,6 +154,9 @@ func erasuresOf(tx *store.Tx, list []CloseRequest) error {
 	err := tx.Query(deciding, &rows, `SELECT closing_id, class, next_at, failures, last_error, erased, kept, done_at FROM prm_erasures WHERE closing_id IN ?
 		ORDER BY closing_id, class`, ids)
 	for _, r := range rows {
+		if !s.IsVendor() {
+			r.LastError = ""
+		}
 		c := &list[at[r.ClosingID]]
 		c.Erasures = append(c.Erasures, r.public())
 	}
@@ -269,7 +271,7 @@ func (s *Standing) confirmClose(tx *store.Tx, row closingRow, reason string) err
 	if err := s.reg.nameErasers(tx); err != nil {
 		return err
 	}
-	if err := listErasures(tx); err != nil {
+	if err := listErasures(tx, row.ID); err != nil {
 		return err
 	}
 	return s.Record(tx, "account.close_confirmed", s.Account.ID, "state")
@@ -279,7 +281,7 @@ func (s *Standing) confirmClose(tx *store.Tx, row closingRow, reason string) err
 // acts in ctx does not matter. From when it returns nobody can stop it: [Registry.Step] has the host's data erased by Options.Erasers, then the SDK's
 // own, and then there is a [Receipt].
 //
-// The token is good once, for fourteen days, and for as long as whom it was sent to is the primary contact under the same address. [ErrNotFound] for no
+// The token is good once, for fourteen days, while whom it was sent to is the primary contact under the same address. [ErrNotFound] for no
 // token of ours, and for one in whose place there is a newer one; [ErrTokenUsed]; [ErrTokenExpired], also once the close was cancelled, or confirmed
 // otherwise. *[BlockedError] while the partner is blocked. Not inside a host transaction above READ COMMITTED.
 func (d *Accounts) ConfirmClose(ctx context.Context, token Secret) (err error) {

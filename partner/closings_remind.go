@@ -67,9 +67,20 @@ func (r *Registry) remindOfCloses(ctx context.Context) (more bool, err error) {
 		failed := r.Write(asSystem(ctx), Ask{Action: "account.end", Target: c.AccountID, Changes: true}, func(tx *store.Tx, s *Standing) error {
 			return s.remindOfClose(tx)
 		})
-		err = cmp.Or(err, beaten(failed))
+		if failed = beaten(failed); failed != nil { // it holds up no other
+			failed = cmp.Or(r.remindLater(ctx, c.AccountID), failed)
+		}
+		err = cmp.Or(err, failed)
 	}
 	return err == nil && len(list) == sweepSize, err
+}
+
+// remindLater has a contact reminded an hour later.
+func (r *Registry) remindLater(ctx context.Context, account string) error {
+	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
+		_, err := tx.Exec(swept, "UPDATE prm_closings SET next_at = ? WHERE account_id = ? AND state = 'requested'", tx.Now().Add(time.Hour), account)
+		return err
+	})
 }
 
 // remindOfClose is the sweeper's part for one account, unless another has just done it.

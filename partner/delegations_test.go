@@ -433,7 +433,7 @@ func TestBEY10_TheAuditShowsBoth(t *testing.T) {
 		w.must(second(w.reg.Step(context.Background())))
 		page, err = w.reg.Activity.List(w.vendor, partner.EventFilter{Account: a.ID}, partner.PageRequest{})
 		w.must(err)
-		if n := len(page.Items); n != 11 { // and the project's opening
+		if n := len(page.Items); n != 12 { // and the project's opening, and that nobody has used it for long
 			w.t.Errorf("there are %d events", n)
 		}
 	})

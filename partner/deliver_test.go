@@ -108,13 +108,14 @@ func TestBEY03_WhatWasDeliveredIsWiped(t *testing.T) {
 		w.post()
 		w.post()
 		m := box.last(w.t, "close_notice", "acme-move@customer.example")
-		if len(box.sent) != 2 || box.came[m.ID] != 1 || m.Data["project"] != a.Name || m.Data["partner"] != "Partner acme" || m.Region != "DE" || m.Token != "" ||
+		if len(box.sent) != 2 || box.came[m.ID] != 1 || m.Data["account"] != a.Name || m.Data["partner"] != "Partner acme" || m.Region != "DE" || m.Token != "" ||
 			!strings.Contains(m.Subject, a.Name) || !strings.Contains(string(m.Text), "Partner acme") {
 			w.t.Errorf("sent %d, came %v: %+v %s", len(box.sent), box.came, m, string(m.Text))
 		}
 		if done := w.deliveries("done"); len(done) != 2 || done[0].To != "" || done[0].Attempt != 1 {
 			w.t.Errorf("done are %+v", done)
 		}
+		tamper(w.t, w.db, "DELETE FROM prm_closings") // of which there would be reminders
 		for _, line := range dump(w.t, w.db)["prm_deliveries"] {
 			if strings.Contains(line, "example") || strings.Contains(line, "acme") {
 				w.t.Errorf("kept: %s", line)

@@ -39,7 +39,10 @@ func (r *Registry) watchIdle(ctx context.Context) (more bool, err error) {
 		failed := r.Write(asSystem(ctx), Ask{Action: "account.end", Target: row.AccountID, Changes: true}, func(tx *store.Tx, s *Standing) error {
 			return s.goOn(tx, AccountID(row.AccountID))
 		})
-		err = cmp.Or(err, beaten(failed))
+		if failed = beaten(failed); failed != nil { // it holds up no other
+			failed = cmp.Or(r.putOff(ctx, map[string]idleStep{row.AccountID: {since: row.Since, next: store.Now(r.db).Add(idleLook)}}), failed)
+		}
+		err = cmp.Or(err, failed)
 	}
 	return err == nil && len(list) == sweepSize, err
 }
@@ -284,7 +287,7 @@ func (s *Standing) fallDormant(tx *store.Tx, row idleRow) error {
 	if err := tx.Insert(&closing); err != nil {
 		return err
 	}
-	if err := cmp.Or(s.reg.nameErasers(tx), listErasures(tx)); err != nil {
+	if err := cmp.Or(s.reg.nameErasers(tx), listErasures(tx, closing.ID)); err != nil {
 		return err
 	}
 	return s.Record(tx, "account.dormant", row.AccountID, "state")

@@ -20,7 +20,7 @@ const (
 	classSeats       = "seats"
 )
 
-var ownClasses = []string{classAccount, classMembers, classSessions, classTokens, classDeliveries, classDelegations, classKeys, classSeats}
+var ownClasses = []string{classAccount, classMembers, classSessions, classTokens, classDeliveries, classDelegations, classKeys, classSeats, classSignature}
 
 // deletedName is what a deleted account is called (CLW-22).
 const deletedName = "deleted project"
@@ -35,6 +35,10 @@ func (r *Registry) deleteAccount(ctx context.Context, c closingRow) error {
 		}
 		if left, err := erasuresLeft(tx, c.ID); err != nil || left > 0 {
 			return err // a class has become known meanwhile
+		}
+		// Whoever opens an account of the type meanwhile, and counts how many there are, waits until this one has gone.
+		if _, err := typeOf(tx, s.Account.Type, changing); err != nil {
+			return err
 		}
 		counts, err := s.eraseRows(tx)
 		if err != nil {
@@ -130,10 +134,13 @@ func (s *Standing) endMembers(tx *store.Tx) error {
 	return nil
 }
 
-// forgetGuesses forgets the counters of the project's log-in; those of a source there lapse within a day, and name nothing.
+// forgetGuesses forgets the counters of the project's log-in and of members who have no other place; those of a source lapse within a day, and name
+// nothing.
 func forgetGuesses(tx *store.Tx, account string) error {
 	var rows []struct{ ID, Login string }
-	err := tx.Query(decided, &rows, "SELECT id, login FROM prm_identities WHERE id = (SELECT identity_id FROM prm_accounts WHERE id = ?)", account)
+	err := tx.Query(decided, &rows, `SELECT id, login FROM prm_identities i WHERE id = (SELECT identity_id FROM prm_accounts WHERE id = ?)
+		OR id IN (SELECT identity_id FROM prm_members WHERE account_id = ?) AND NOT EXISTS (SELECT 1 FROM prm_users WHERE identity_id = i.id)
+		AND NOT EXISTS (SELECT 1 FROM prm_members WHERE identity_id = i.id AND account_id <> ? AND state <> 'removed')`, account, account, account)
 	for _, r := range rows {
 		if err == nil {
 			_, err = tx.Exec(decided, "DELETE FROM prm_throttles WHERE key IN ?", []string{guessOf(loginKey(r.Login), "", false).account, ownGuess(r.ID), personGuess(r.ID)})

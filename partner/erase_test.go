@@ -213,8 +213,8 @@ func TestBEY11_TheReceiptIsSigned(t *testing.T) {
 	eachWith(t, func(o *partner.Options) { o.Signer = sign }, func(w *world) {
 		p, me := w.partner("acme")
 		_, other := w.partner("bolt")
-		member := w.user(p.ID, "member", func(u *partner.NewUser) { u.Rights = everyRight })
-		a := w.project(me, "one")
+		member := w.user(p.ID, "member", func(u *partner.NewUser) { u.Rights = nil })
+		a, elsewhere := w.project(me, "one"), w.project(me, "elsewhere")
 		for i, broken := range []func() error{func() error { return errors.New("no key") }, func() error { panic("a bug") }} {
 			signs = broken
 			if i == 0 {
@@ -222,8 +222,7 @@ func TestBEY11_TheReceiptIsSigned(t *testing.T) {
 				w.must(w.reg.Accounts.ConfirmClose(context.Background(), w.waiting(p.Email)))
 			}
 			w.clock.Advance(2 * time.Minute)
-			_, err := w.reg.Step(context.Background())
-			w.is(err, partner.ErrUnavailable)
+			w.must(second(w.reg.Step(context.Background())))
 			w.is(second(w.reg.Accounts.Receipt(me, a.ID)), partner.ErrUnavailable)
 			if got := w.stands(a.ID); got != "deleted" {
 				w.t.Fatalf("the account is %s", got)
@@ -244,7 +243,9 @@ func TestBEY11_TheReceiptIsSigned(t *testing.T) {
 			w.t.Fatalf("signed was %+v, the receipt is %+v", said, r)
 		}
 		w.is(second(w.reg.Accounts.Receipt(other, a.ID)), partner.ErrNotFound)
-		w.is(second(w.reg.Accounts.Receipt(member, a.ID)), partner.ErrForbidden)
+		w.must(second(w.reg.Accounts.Receipt(member, a.ID)))
+		limited := w.user(p.ID, "limited", func(u *partner.NewUser) { u.Rights, u.Scope.Accounts = everyRight, []partner.AccountID{elsewhere.ID} })
+		w.is(second(w.reg.Accounts.Receipt(limited, a.ID)), partner.ErrNotFound)
 		for _, id := range []partner.AccountID{"", "acc_none", partner.AccountID(p.ID), "\x00"} {
 			w.is(second(w.reg.Accounts.Receipt(w.vendor, id)), partner.ErrNotFound)
 		}

@@ -106,7 +106,7 @@ func TestPLX22_WhatStopsAMember(t *testing.T) {
 		w.must(second(w.reg.Program.Revoke(w.vendor, c.ID, "left")))
 		refused("his partner is no longer certified", partner.ErrNotCertified)
 		w.certify(beta.ID, "builder", partner.Period{})
-		less := partner.AccountType{Code: "solution", Ceiling: "corporation", CertifiedOnly: true, Denies: []string{"orders", "customers", "objects", "licenses"}}
+		less := partner.AccountType{Code: "solution", Ceiling: "corporation", CertifiedOnly: true, OwnerCloses: true, Denies: []string{"orders", "customers", "objects", "licenses"}}
 		w.must(w.reg.Accounts.DefineType(w.vendor, less))
 		wantsQuota(w.t, "there is no room any more", second(w.accept(token)), partner.QuotaError{Kind: "collaborator", Limit: 0, InUse: 1})
 		less.Quota.Collaborators = -1

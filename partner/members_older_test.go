@@ -1,8 +1,10 @@
 package partner_test
 
 import (
+	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/partnerkit/partnerkit/internal/dbtest"
 	"github.com/partnerkit/partnerkit/partner"
@@ -57,6 +59,7 @@ func TestPLX03_AccountsAndTokensOfAnOlderSchema(t *testing.T) {
 						VALUES ('prt_1', '/1/', 1, 'active', 1, 0, 'P', 'p', '', '', '', 'EUR', '', TRUE, TRUE, TRUE, FALSE, 0, FALSE, 0, 0, 0, FALSE, 0, 0, 'usr_1')`,
 					`INSERT INTO prm_users (id, identity_id, partner_id, name, role, disabled, version, created_at) VALUES ('usr_1', 'idn_1', 'prt_1', 'A', 'admin', FALSE, 1, 0)`,
 					`INSERT INTO prm_accounts (id, partner_id, type, name, name_key, state, blocks, epoch, region, email, company, country, phone, locale, version, created_at) VALUES ('acc_1', 'prt_1', 'project', 'N', 'n', 'active', 0, 0, '', '', '', '', '', '', 1, 0)`,
+					`INSERT INTO prm_accounts (id, partner_id, type, name, name_key, state, blocks, epoch, region, email, company, country, phone, locale, version, created_at) VALUES ('acc_2', 'prt_1', 'project', 'M', 'm', 'closing', 4, 0, '', '', '', '', '', '', 1, 0)`,
 					`INSERT INTO prm_tokens (id, purpose, partner_id, user_id, email_key, inviter, form, rights, token_hash, state, created_at, expires_at, ended_at) VALUES ('tok_1', 'reset', 'prt_1', 'usr_1', 'a@x.example', 'host:x', 0, 0, 'h', 'open', 0, 1, 0)`,
 				} {
 					if err := tx.Exec(q).Error; err != nil {
@@ -69,7 +72,8 @@ func TestPLX03_AccountsAndTokensOfAnOlderSchema(t *testing.T) {
 				t.Fatal(err)
 			}
 			run("0004_accounts.sql")
-			if n := rowsIn(t, db, "prm_accounts WHERE owner_id = 'usr_1'") + rowsIn(t, db, "prm_tokens"); n != 2 {
+			closedByAnOlderBuild(t, db)
+			if n := rowsIn(t, db, "prm_accounts WHERE owner_id = 'usr_1'") + rowsIn(t, db, "prm_tokens"); n != 3 {
 				t.Errorf("%d rows", n)
 			}
 			var bad int64
@@ -80,5 +84,23 @@ func TestPLX03_AccountsAndTokensOfAnOlderSchema(t *testing.T) {
 				t.Errorf("%d broken references", bad)
 			}
 		})
+	}
+}
+
+// closedByAnOlderBuild: an account that was closing then waits for its contact as any other, who is sent a token; and nobody was idle while he could not say
+// that he was not.
+func closedByAnOlderBuild(t *testing.T, db *dbtest.Database) {
+	t.Helper()
+	if n := rowsIn(t, db, "prm_idleness"); n != 2 {
+		t.Errorf("%d accounts are looked after", n)
+	}
+	tamper(t, db, "CREATE TABLE prm_schema_migrations (version INTEGER PRIMARY KEY, name TEXT, compatible_from INTEGER, applied_at BIGINT)")
+	tamper(t, db, "INSERT INTO prm_schema_migrations (version, name, compatible_from, applied_at) VALUES (1, 'x', 1, 0), (2, 'x', 1, 0), (3, 'x', 1, 0), (4, 'x', 4, 0)")
+	w := newWorld(t, db, func(o *partner.Options) { o.Clock = time.Now })
+	w.must(second(w.reg.Step(context.Background())))
+	w.mailed("close_reminder to a@x.example")
+	w.must(w.reg.Accounts.ConfirmClose(context.Background(), w.waiting("a@x.example")))
+	if c := w.closing("acc_2"); c.State != "erasing" || c.By != "system" {
+		t.Errorf("%+v", c)
 	}
 }

@@ -75,7 +75,8 @@ type Worker interface {
 	Step(ctx context.Context) (more bool, err error)
 }
 
-// Step does one bounded round of what Run does, for hosts with a job engine of their own; more tells that work is left. Several processes may
+// Step does one bounded round of what Run does, for hosts with a job engine of their own; more tells that work is left. It lasts as long as the calls of
+// Options.Notifier and Options.Erasers that it makes: once ten minutes are over it begins with no other account. Several processes may
 // step at once. Not inside a host transaction. Who acts in ctx does not matter.
 func (r *Registry) Step(ctx context.Context, rooms ...Worker) (more bool, err error) {
 	defer wrap(&err, "step")
@@ -87,7 +88,7 @@ func (r *Registry) Step(ctx context.Context, rooms ...Worker) (more bool, err er
 	if r.queue != nil {
 		more, err = r.queue.Step(ctx)
 	}
-	for _, step := range append([]func(context.Context) (bool, error){r.sweepIfDue}, steps(rooms)...) {
+	for _, step := range append(append([]func(context.Context) (bool, error){r.sweepIfDue}, steps(rooms)...), r.eraseIfDue) {
 		left, failed := step(ctx)
 		more, err = more || left, cmp.Or(err, failed)
 	}
@@ -121,8 +122,8 @@ func (r *Registry) beginWork(ctx context.Context) (_ context.Context, leave func
 	}, nil
 }
 
-// Run works until ctx ends: it delivers what waits, sweeps up what has run out, and steps the given rooms. All goroutines of the SDK are its
-// own, and have ended when it returns, but for a call of Options.Notifier that does not. What fails is logged and tried again. It returns an error
+// Run works until ctx ends: it delivers what waits, sweeps up what has run out, deletes accounts, and steps the given rooms. All goroutines of the SDK are its
+// own, and have ended when it returns, but for a call of Options.Notifier, an eraser or Options.Signer that does not. What fails is logged and tried again. It returns an error
 // only if it cannot work at all: inside a host transaction, or when the Registry is closed.
 func (r *Registry) Run(ctx context.Context, rooms ...Worker) (err error) {
 	defer wrap(&err, "run")
@@ -138,6 +139,7 @@ func (r *Registry) Run(ctx context.Context, rooms ...Worker) (err error) {
 		})
 	}
 	group.Go(func() { r.loop(ctx, "sweeping", r.sweepIfDue) }) // it can wait for a host's transaction; mail does not
+	group.Go(func() { r.loop(ctx, "erasing", r.eraseIfDue) })  // it takes as long as the host's erasers
 	for _, room := range rooms {
 		group.Go(func() { r.loop(ctx, fmt.Sprintf("%T", room), room.Step) })
 	}

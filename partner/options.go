@@ -63,7 +63,7 @@ type Options struct {
 	// RunningWork lists what of the host's is going on in an account, in its own words, for [Accounts.PreviewClose] to show. Defaults to nothing.
 	RunningWork func(ctx context.Context, account AccountID) ([]string, error)
 	// Signer signs the receipts of deleted accounts with a key of the host's, whose name it returns. A receipt waits for it. Defaults to none: they are
-	// not signed.
+	// not signed. Once a process that has one has worked, all receipts wait for such a process.
 	Signer func(ctx context.Context, message []byte) (signature []byte, keyID string, err error)
 	// Requirements adds faults to an agreement about to be created, for fields the host wants filled. Defaults to none.
 	Requirements func(Agreement) []FieldError
@@ -123,9 +123,6 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if c.CallbackTime == 0 {
 		c.CallbackTime = 5 * time.Second
-	}
-	if err := checkErasers(c.Erasers); err != nil {
-		return c, err
 	}
 	switch {
 	case c.MaxDepth < 1 || c.MaxDepth > maxDepthLimit:

@@ -131,7 +131,7 @@ func (r *Registry) region(ctx context.Context, country string) (string, error) {
 
 // callHost asks the host; it waits no longer than CallbackTime even for a callback that ignores its context.
 func callHost[T any](ctx context.Context, r *Registry, what string, call func(context.Context) (T, error)) (answer T, err error) {
-	a := callWithin(ctx, r.opts.CallbackTime, call)
+	a := callWithin(ctx, r.opts.CallbackTime, 0, call)
 	if a.panicked != nil {
 		panic(a.panicked) // the host's bug, on the host's stack
 	}
@@ -161,8 +161,8 @@ var (
 	errNoAnswer = errors.New("it ended its goroutine")
 )
 
-// callWithin calls host code and waits no longer than so long, even if it ignores its context: then it is left to itself.
-func callWithin[T any](ctx context.Context, limit time.Duration, call func(context.Context) (T, error)) reply[T] {
+// callWithin calls host code and waits no longer than so long, even if it ignores its context: then, after its last words, it is left to itself.
+func callWithin[T any](ctx context.Context, limit, last time.Duration, call func(context.Context) (T, error)) reply[T] {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	replies := make(chan reply[T], 1)
@@ -178,6 +178,11 @@ func callWithin[T any](ctx context.Context, limit time.Duration, call func(conte
 	case a := <-replies:
 		return a
 	case <-ctx.Done():
+	}
+	select {
+	case a := <-replies:
+		return a
+	case <-time.After(last):
 		return reply[T]{err: ctx.Err()}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 // Receipt proves that an account was deleted: what of it went, by whose will, and what stays. It names ids and classes, and nobody.
 type Receipt struct {
+	Kind        string            `json:"kind"` // "partnerkit.account_deleted.v1": what is signed is this, and no other message of the same key
 	Account     AccountID         `json:"account"`
 	Partner     ID                `json:"partner"`
 	RequestedBy string            `json:"requested_by"` // as the audit names it
@@ -33,16 +34,18 @@ type Receipt struct {
 // kept is what of an account stays after it was deleted, and why.
 var kept = map[string]string{
 	"account":   "its id, type, region, owner and dates, as pseudonym: ledger and activity refer to it",
-	"ledger":    "transfers, balances and reservations, by ids and quantities: the ledger is append-only",
-	"activity":  "what happened, by ids and names of fields, never values: the audit is append-only",
+	"ledger":    "transfers, balances and reservations, by ids and quantities, with the reasons and keys that were given: the ledger is append-only",
+	"activity":  "what happened, by ids, those of the customer's people too, and names of fields, never values: the audit is append-only",
 	"members":   "their ids, kinds and dates: the audit names them",
 	"contracts": "those of the account: money entries refer to them",
 	"closing":   "who asked for this and who confirmed it, and when; this receipt",
 }
 
+const receiptKind = "partnerkit.account_deleted.v1"
+
 // receipt makes the message of a receipt; the account's rows are erased already.
 func (s *Standing) receipt(tx *store.Tx, c closingRow, erased map[string]int) (string, error) {
-	r := Receipt{Account: AccountID(c.AccountID), Partner: ID(c.PartnerID), RequestedBy: c.RequestedBy, Requested: c.RequestedAt.Time(), By: c.SettledBy,
+	r := Receipt{Kind: receiptKind, Account: AccountID(c.AccountID), Partner: ID(c.PartnerID), RequestedBy: c.RequestedBy, Requested: c.RequestedAt.Time(), By: c.SettledBy,
 		Confirmed: c.SettledAt.Time(), At: tx.Now().Time(), Erased: erased, Kept: map[string]string{}}
 	for what, why := range kept {
 		r.Kept[what] = why
@@ -64,8 +67,8 @@ func (s *Standing) receipt(tx *store.Tx, c closingRow, erased map[string]int) (s
 
 var errNotProved = fail.New(fail.Unavailable, "the account is deleted, and its receipt not finished: wait for Step")
 
-// Receipt returns the proof that an account was deleted. For the vendor, its support included, and for admins of the partner and of an organisation that
-// manages it. [ErrNotFound] for an account that was not deleted; [ErrUnavailable] while its receipt waits for Options.Signer or, on SQLite, for a reader
+// Receipt returns the proof that an account was deleted. For the vendor, its support included, for users of the partner, in their scope, and for admins of
+// an organisation that manages it. [ErrNotFound] for an account that was not deleted; [ErrUnavailable] while its receipt waits for Options.Signer or, on SQLite, for a reader
 // who keeps the write-ahead log from being emptied.
 func (d *Accounts) Receipt(ctx context.Context, id AccountID) (r Receipt, err error) {
 	defer wrap(&err, "receipt of %s", id)
@@ -108,28 +111,34 @@ func (d *Accounts) partnerOfClosed(ctx context.Context, id AccountID) (of string
 	return of, err
 }
 
+// classSignature is known once a process has signed, or could: from then on one that cannot finishes no receipt.
+const classSignature = "signature"
+
 // prove finishes the receipts of deleted accounts: nothing of them is left in the files of the database that the SDK can clean, and the host has signed.
 func (r *Registry) prove(ctx context.Context) (more bool, err error) {
 	var list []closingRow
 	err = store.Read(ctx, r.db, func(tx *store.Tx) error {
-		return tx.Query(swept, &list, "SELECT id, message FROM prm_closings WHERE state = 'erased' AND (next_at <= ? OR next_at > ?) ORDER BY next_at LIMIT ?",
-			tx.Now(), tx.Now().Add(sweepEvery+clockError), sweepSize)
+		return tx.Query(swept, &list, `SELECT id, account_id, message FROM prm_closings WHERE state = 'erased' AND (next_at <= ? OR next_at > ?)
+			AND (? OR NOT EXISTS (SELECT 1 FROM prm_eraser_classes WHERE class = ?)) ORDER BY next_at LIMIT ?`,
+			tx.Now(), tx.Now().Add(sweepEvery+clockError), r.opts.Signer != nil, classSignature, sweepSize)
 	})
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
 	clean, err := store.Scrub(ctx, r.db)
+	proved := 0
 	for _, c := range list {
-		failed := err
-		if clean && failed == nil {
-			failed = r.proveOne(ctx, c)
+		var failed error
+		if clean && err == nil {
+			if failed = r.proveOne(ctx, c); failed == nil {
+				proved++
+				continue
+			}
+			r.opts.Logger.WarnContext(ctx, "a receipt could not be signed and will be tried again", "account", c.AccountID)
 		}
-		if !clean || failed != nil {
-			failed = cmp.Or(r.proveLater(ctx, c), failed)
-		}
-		err = cmp.Or(err, failed)
+		err = cmp.Or(err, r.proveLater(ctx, c))
 	}
-	return err == nil && len(list) == sweepSize, err
+	return err == nil && proved > 0 && len(list) == sweepSize, err
 }
 
 // proveOne has the host sign a receipt. The first signature stays.
@@ -140,7 +149,7 @@ func (r *Registry) proveOne(ctx context.Context, c closingRow) error {
 	}
 	var by signed
 	if r.opts.Signer != nil {
-		a := callWithin(ctx, r.opts.CallbackTime, func(ctx context.Context) (by signed, err error) {
+		a := callWithin(ctx, r.opts.CallbackTime, lastWords, func(ctx context.Context) (by signed, err error) {
 			by.signature, by.key, err = r.opts.Signer(ctx, []byte(c.Message))
 			return by, err
 		})

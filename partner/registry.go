@@ -51,7 +51,11 @@ func Open(ctx context.Context, db *gorm.DB, opts *Options) (reg *Registry, err e
 	if err != nil {
 		return nil, err
 	}
-	common := &shared{opts: o, hashes: make(chan struct{}, hashesAtOnce), sealing: seal, wake: make(chan struct{}, 1)}
+	erasers, err := namedErasers(o.Erasers)
+	if err != nil {
+		return nil, err
+	}
+	common := &shared{opts: o, erasers: erasers, hashes: make(chan struct{}, hashesAtOnce), sealing: seal, wake: make(chan struct{}, 1)}
 	common.life, common.end = context.WithCancel(context.Background())
 	reg = newRegistry(handle, common)
 	if o.Notifier != nil {
@@ -76,15 +80,17 @@ type Registry struct {
 
 // shared is what a Registry and those made by its In have in common.
 type shared struct {
-	opts   Options
-	hashes chan struct{} // a place for each hash that may be computed at once
-	dummy  dummyHash
-	known  known
+	opts    Options
+	erasers []eraser
+	hashes  chan struct{} // a place for each hash that may be computed at once
+	dummy   dummyHash
+	known   known
 
 	sealing *sealing      // nil if the host gave no sealer
 	queue   *outbox.Queue // nil if it gave no notifier
 	wake    chan struct{}
 	swept   atomic.Int64    // when this process swept last
+	erased  atomic.Int64    // when it last looked at accounts that are being deleted
 	life    context.Context // ends with Close
 	end     context.CancelFunc
 	working sync.RWMutex // held for reading by Step and Run

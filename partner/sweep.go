@@ -3,6 +3,7 @@ package partner
 import (
 	"cmp"
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/partnerkit/partnerkit/internal/ledger"
@@ -17,18 +18,18 @@ const (
 	sessionsKept = 24 * time.Hour      // after their end
 )
 
-// sweepDue tells whether this process should look for what has run out; it does so once a minute at most.
-func (r *Registry) sweepDue() bool {
-	now, last := int64(store.Now(r.db)), r.swept.Load()
+// isDue tells whether this process should look again, once a minute at most, and notes that it does.
+func (r *Registry) isDue(looked *atomic.Int64) bool {
+	now, last := int64(store.Now(r.db)), looked.Load()
 	if now-last < sweepEvery.Microseconds() && now >= last {
 		return false
 	}
-	return r.swept.CompareAndSwap(last, now)
+	return looked.CompareAndSwap(last, now)
 }
 
 // sweepIfDue is a worker's step.
 func (r *Registry) sweepIfDue(ctx context.Context) (more bool, err error) {
-	if !r.sweepDue() {
+	if !r.isDue(&r.swept) {
 		return false, nil
 	}
 	return r.sweep(ctx)
@@ -55,7 +56,7 @@ func (r *Registry) sweep(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	for _, what := range []func(context.Context) (bool, error){r.expireInvitations, r.lapseInvitations, r.lapseCertifications, r.endDelegations,
-		r.remindOfCloses, r.watchIdle, r.eraseAccounts, r.prove} {
+		r.remindOfCloses, r.watchIdle} {
 		left, failed := what(ctx)
 		more, err = more || left, cmp.Or(err, failed)
 	}

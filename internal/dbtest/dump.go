@@ -1,6 +1,7 @@
 package dbtest
 
 import (
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,10 @@ func (d *Database) Dump(t testing.TB) []byte {
 		return d.dumpPostgres(t)
 	}
 	path, _, _ := strings.Cut(strings.TrimPrefix(d.DSN, "file:"), "?")
+	path, err := url.PathUnescape(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	files, err := filepath.Glob(path + "*")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files of %s (%v)", path, err)

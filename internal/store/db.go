@@ -56,6 +56,8 @@ type handle struct {
 	gate   chan struct{}
 	engine dialect
 
+	scrubbed time.Time // when a large file was last written anew; behind the gate
+
 	inUse  sync.RWMutex // held for reading by each call
 	closed bool
 }
@@ -149,9 +151,9 @@ func (h *handle) checkEngine(ctx context.Context) error {
 }
 
 func (h *handle) checkPragmas(ctx context.Context, conn *sql.Conn, single bool) error {
-	var keys, busy, synchronous, secure int
+	var keys, busy, synchronous int
 	var mode string
-	for pragma, into := range map[string]any{"foreign_keys": &keys, "busy_timeout": &busy, "synchronous": &synchronous, "journal_mode": &mode, "secure_delete": &secure} {
+	for pragma, into := range map[string]any{"foreign_keys": &keys, "busy_timeout": &busy, "synchronous": &synchronous, "journal_mode": &mode} {
 		if err := conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(into); err != nil {
 			return classify(err)
 		}
@@ -172,9 +174,6 @@ func (h *handle) checkPragmas(ctx context.Context, conn *sql.Conn, single bool) 
 	if synchronous < 2 {
 		h.cfg.Logger.WarnContext(ctx, "synchronous is below FULL: the last committed calls can be lost at a power failure")
 	}
-	if secure != 1 {
-		h.cfg.Logger.WarnContext(ctx, "secure_delete is off: what is erased stays in the file until something else is written there")
-	}
 	return nil
 }
 
@@ -182,29 +181,8 @@ func (h *handle) checkPragmas(ctx context.Context, conn *sql.Conn, single bool) 
 func SQLiteDSN(path string) string {
 	escaped := (&url.URL{Path: path}).EscapedPath()
 	return "file:" + escaped + "?_txlock=immediate" +
-		"&_foreign_keys=on&_journal_mode=WAL&_busy_timeout=5000&_synchronous=FULL&_stmt_cache_size=64&_secure_delete=on" +
-		"&_pragma=foreign_keys(1)&_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)&_pragma=secure_delete(1)"
-}
-
-// Scrub empties SQLite's write-ahead log, which holds what was deleted until it is written over; clean is false while somebody reads from it. With
-// secure_delete nothing of that is left then. On PostgreSQL it does nothing: what is dead there is the vacuum's.
-func Scrub(ctx context.Context, d *DB) (clean bool, err error) {
-	leave, err := d.use()
-	if err != nil {
-		return false, err
-	}
-	defer leave()
-	if d.engine.postgres {
-		return true, nil
-	}
-	conn, err := d.conn(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer conn.Close()
-	var busy, frames, written int
-	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &written)
-	return err == nil && busy == 0, classify(err)
+		"&_foreign_keys=on&_journal_mode=WAL&_busy_timeout=5000&_synchronous=FULL&_stmt_cache_size=64" +
+		"&_pragma=foreign_keys(1)&_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)"
 }
 
 var (

@@ -130,6 +130,10 @@ CREATE INDEX prm_closings_erasing ON prm_closings (settled_at) WHERE state = 'er
 CREATE INDEX prm_closings_by_partner ON prm_closings (partner_id, requested_at, id);
 CREATE INDEX prm_closings_by_age ON prm_closings (requested_at, id);
 CREATE INDEX prm_closings_by_account ON prm_closings (account_id);
+-- What an older build has closed waits for its contact, who is reminded of it with a token.
+INSERT INTO prm_closings (id, partner_id, account_id, state, suspended, requested_by, requested_at, reminded_at, email_key, expires_at, next_at, settled_by,
+  settled_at, reason, deleted_at, message, key_id)
+  SELECT 'clo_' || substr(id, 5), partner_id, id, 'requested', FALSE, 'system', 0, 0, '', 0, 0, '', 0, '', 0, '', '' FROM prm_accounts WHERE state = 'closing';
 
 -- Classes of the host's data that some process has an eraser for, and what has become of each in an account: next_at is a lease, or when it is tried
 -- again.
@@ -166,5 +170,6 @@ CREATE TABLE prm_idleness (
   FOREIGN KEY (partner_id, account_id) REFERENCES prm_accounts (partner_id, id)
 );
 CREATE INDEX prm_idleness_due ON prm_idleness (next_at) WHERE next_at IS NOT NULL;
+-- Until now nobody could tell of a use, so that of older accounts is as of today.
 INSERT INTO prm_idleness (account_id, partner_id, since, stage, sent_at, due_at, to_account, to_contact, next_at)
-  SELECT id, partner_id, created_at, 0, 0, 0, '', '', 0 FROM prm_accounts WHERE state <> 'deleted';
+  SELECT id, partner_id, CAST(extract(epoch FROM now()) * 1000000 AS BIGINT), 0, 0, 0, '', '', 0 FROM prm_accounts WHERE state <> 'deleted';
