@@ -190,9 +190,9 @@ func useToken(tx *store.Tx, o *offer) error {
 		return err
 	}
 	if o.MemberID != "" {
-		return voidMemberTokens(tx, o.MemberID, "")
+		return voidTokens(tx, "", MemberID(o.MemberID), "")
 	}
-	return voidTokens(tx, UserID(o.UserID), "")
+	return voidTokens(tx, UserID(o.UserID), "", "")
 }
 
 // nobodysUser refuses the new password of a member who has become a partner's user: that partner sees to it from then on.

@@ -169,6 +169,7 @@ func TestCLW19_TheTokenIsTheContacts(t *testing.T) {
 func TestCLW19_Reminders(t *testing.T) {
 	mailing(t, func(w *world, box *postbox) {
 		p, me := w.partner("acme")
+		other := newWorldOn(w, func(o *partner.Options) { o.Notifier = box })
 		a := w.project(me, "one")
 		w.close(me, a.ID)
 		w.post()
@@ -179,8 +180,12 @@ func TestCLW19_Reminders(t *testing.T) {
 				w.t.Fatalf("%d reminders before the time of the next", got)
 			}
 			for range 3 {
-				w.later(time.Hour)
+				w.clock.Advance(time.Hour)
+				for _, err := range together(2, func(i int) error { return second([]*world{w, other}[i].reg.Step(context.Background())) }) {
+					w.must(err)
+				}
 			}
+			w.post()
 			m := box.last(w.t, "close_reminder", p.Email)
 			if got := box.count("close_reminder"); got != i+1 || (m.Token != "") != withToken || m.Data["account"] != a.Name || m.Data["partner"] != p.Name {
 				w.t.Fatalf("reminder %d of %d: %+v", i, got, m)

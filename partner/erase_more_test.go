@@ -352,3 +352,68 @@ func TestCLW22_NoByteIsLeftInTheFile(t *testing.T) {
 		}
 	}
 }
+
+// TestCLW19_ATokenThatIsReplacedMeanwhile: whoever confirms with it while the contact is sent another one is too late.
+func TestCLW19_ATokenThatIsReplacedMeanwhile(t *testing.T) {
+	w := newWorld(t, dbtest.New(t, dbtest.Postgres))
+	p, me := w.partner("acme")
+	a := w.project(me, "one")
+	w.close(me, a.ID)
+	token := w.waiting(p.Email)
+	tx := w.db.Begin()
+	w.must(second(w.reg.In(tx).Accounts.RemindClose(me, a.ID)))
+	done := make(chan error, 1)
+	go func() { done <- w.reg.Accounts.ConfirmClose(context.Background(), token) }()
+	w.blocked(1)
+	w.must(tx.Commit().Error)
+	w.is(<-done, partner.ErrTokenExpired)
+	if got := w.stands(a.ID); got != "closing" {
+		t.Errorf("it is %s", got)
+	}
+}
+
+// TestCLW20_NoTwoProcessesEraseTheSame: with the same erasers, or others in another order, each class of each account is erased once.
+func TestCLW20_NoTwoProcessesEraseTheSame(t *testing.T) {
+	each(t, func(w *world) {
+		var mu sync.Mutex
+		calls := map[string]int{}
+		of := func(classes ...string) *world {
+			var list []partner.Eraser
+			for _, class := range classes {
+				list = append(list, doing{class, func(_ context.Context, id partner.AccountID) (int, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					calls[class+" of "+string(id)]++
+					return 1, nil
+				}})
+			}
+			return newWorldOn(w, erasing(list...))
+		}
+		processes := []*world{of("a", "b", "c"), of("a", "b", "c"), of("c", "b", "a", "d"), of("d")}
+		for _, p := range processes { // which makes known what they erase
+			p.later(2 * time.Minute)
+		}
+		_, me := w.partner("acme")
+		var ids []partner.AccountID
+		for i := range 12 {
+			a := w.project(me, fmt.Sprint("p", i))
+			w.confirmed(me, a.ID)
+			ids = append(ids, a.ID)
+		}
+		for range 6 {
+			w.clock.Advance(2 * time.Minute)
+			for _, err := range together(len(processes), func(i int) error { return second(processes[i].reg.Step(context.Background())) }) {
+				w.must(err)
+			}
+		}
+		for _, id := range ids {
+			r, err := w.reg.Accounts.Receipt(w.vendor, id)
+			w.must(err)
+			for _, class := range []string{"a", "b", "c", "d"} {
+				if n := calls[class+" of "+string(id)]; n != 1 || r.Erased[class] != 1 {
+					w.t.Errorf("%s of %s was erased %d times, the receipt says %d", class, id, n, r.Erased[class])
+				}
+			}
+		}
+	})
+}

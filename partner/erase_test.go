@@ -245,7 +245,7 @@ func TestBEY11_TheReceiptIsSigned(t *testing.T) {
 		w.is(second(w.reg.Accounts.Receipt(other, a.ID)), partner.ErrNotFound)
 		w.must(second(w.reg.Accounts.Receipt(member, a.ID)))
 		limited := w.user(p.ID, "limited", func(u *partner.NewUser) { u.Rights, u.Scope.Accounts = everyRight, []partner.AccountID{elsewhere.ID} })
-		w.is(second(w.reg.Accounts.Receipt(limited, a.ID)), partner.ErrNotFound)
+		w.is(second(w.reg.Accounts.Receipt(limited, a.ID)), partner.ErrForbidden)
 		for _, id := range []partner.AccountID{"", "acc_none", partner.AccountID(p.ID), "\x00"} {
 			w.is(second(w.reg.Accounts.Receipt(w.vendor, id)), partner.ErrNotFound)
 		}
@@ -318,9 +318,18 @@ func TestAT15_CLW22_BEY11_NothingIsLeft(t *testing.T) {
 			w.t.Fatal("the search finds nothing even before")
 		}
 		events := rowsIn(w.t, w.db, "prm_events WHERE account_id = ?", id)
+		_, err := w.reg.Access.Login(context.Background(), canary+"-login", "wrong", "elsewhere")
+		w.is(err, partner.ErrForbidden)
+		guesses := "l:" + sum([]byte(strings.ToLower(canary+"-login")))
+		if rowsIn(w.t, w.db, "prm_throttles WHERE key = ?", guesses) != 1 {
+			w.t.Fatal("no guess is counted")
+		}
 		w.must(w.reg.Accounts.ConfirmClose(context.Background(), w.waiting(p.Email)))
 		w.later(2 * time.Minute)
 		w.forgotten(id, canary, "7654321098")
+		if rowsIn(w.t, w.db, "prm_throttles WHERE key = ?", guesses) != 0 {
+			w.t.Error("the guesses at its log-in are kept")
+		}
 		if n := w.available(w.vendor, p.ID, "seat"); n != 9 {
 			w.t.Fatalf("the pool has %d", n)
 		}
@@ -361,7 +370,7 @@ func (w *world) forgotten(id partner.AccountID, values ...string) {
 			w.t.Errorf("%s keeps %d rows of the account", table.Name, len(rows))
 		}
 		for _, row := range rows {
-			for _, column := range slices.Concat(table.Personal, table.Secret) {
+			for _, column := range slices.Concat(table.Personal, table.Secret, []string{table.Customer}) {
 				if table.Name == "prm_closings" && column == "token_hash" { // so that the token can be said to be used
 					continue
 				}

@@ -55,7 +55,7 @@ func ExampleAccounts_ConfirmClose() {
 	// would end [nightly sync]
 	// partner: log in: blocked (closing)
 	// 1 12 key-1 true
-	// transfers, balances and reservations, by ids and quantities: the ledger is append-only
+	// transfers, balances and reservations, by ids and quantities, with the reasons and keys that were given: the ledger is append-only
 }
 
 // Nobody uses a project: it is told of, and somebody comes in time.

@@ -66,7 +66,7 @@ var matrix = map[string]map[string]string{
 	"account.remind_close":  {},
 	"account.confirm_close": {},
 	"account.closings":      {"none": "host vendor-admin support admin manager members scoped"},
-	"account.receipt":       {"own": "host vendor-admin support admin manager members scoped", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
+	"account.receipt":       {"own": "host vendor-admin support admin manager members", "below": "host vendor-admin support manager", "other": "host vendor-admin support", "vendor": "host vendor-admin support"},
 	"account.retire_eraser": {"none": "host vendor-admin"},
 	"account.touch":         {"project": "host vendor-admin admin manager members scoped project guest collaborator guest-viewer guest-contributor", "elsewhere": "host vendor-admin admin manager members", "below-project": "host vendor-admin manager", "other-project": "host vendor-admin", "solution": "host vendor-admin admin manager members acting", "standard": "host vendor-admin admin manager members employee external"},
 	"account.suspend":       {"project": "host vendor-admin", "elsewhere": "host vendor-admin", "below-project": "host vendor-admin", "other-project": "host vendor-admin", "solution": "host vendor-admin", "standard": "host vendor-admin"},

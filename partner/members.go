@@ -258,7 +258,7 @@ func (s *Standing) lapse(tx *store.Tx, account AccountID, by store.Micros, who s
 		return err
 	}
 	for _, m := range list {
-		if err := voidMemberTokens(tx, m.ID, invitesMember); err != nil {
+		if err := voidTokens(tx, "", MemberID(m.ID), invitesMember); err != nil {
 			return err
 		}
 		if err := givePlace(tx, m); err != nil {

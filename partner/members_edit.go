@@ -136,7 +136,7 @@ func leave(tx *store.Tx, row memberRow, state string) error {
 			return err
 		}
 	}
-	if err := voidMemberTokens(tx, row.ID, ""); err != nil {
+	if err := voidTokens(tx, "", MemberID(row.ID), ""); err != nil {
 		return err
 	}
 	if err := endPlace(tx, row.ID); err != nil {
@@ -343,7 +343,7 @@ func (s *Standing) issueToMember(tx *store.Tx, purpose, template string, m membe
 	if lately >= lettersPerHour {
 		return "", errTooManyLetters
 	}
-	if err := voidMemberTokens(tx, m.ID, purpose); err != nil {
+	if err := voidTokens(tx, "", MemberID(m.ID), purpose); err != nil {
 		return "", err
 	}
 	token := newToken(s.reg.db)
@@ -371,16 +371,4 @@ func (s *Standing) issueToMember(tx *store.Tx, purpose, template string, m membe
 	}
 	return "", s.deliver(tx, e, letter{id: *row.Delivery, expires: row.ExpiresAt, template: template, To: m.Email, Locale: m.Locale, Token: token,
 		Data: map[string]string{wordName: m.Name, wordAccount: names[0].Account, wordPartner: names[0].Partner, wordUntil: until(row.ExpiresAt)}})
-}
-
-// voidMemberTokens ends a member's open tokens of a purpose; "" is all of them. The letters that bring them and wait are not sent.
-func voidMemberTokens(tx *store.Tx, member, purpose string) error {
-	_, err := tx.Exec(decided, `DELETE FROM prm_deliveries WHERE state IN ('ready', 'dead') AND id IN (SELECT delivery FROM prm_tokens
-		WHERE member_id = ? AND (? = '' OR purpose = ?) AND state = 'open')`, member, purpose, purpose)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(decided, "UPDATE prm_tokens SET state = 'void', ended_at = ? WHERE member_id = ? AND (? = '' OR purpose = ?) AND state = 'open'",
-		tx.Now(), member, purpose, purpose)
-	return err
 }

@@ -142,7 +142,7 @@ var rules = map[string]rule{
 	"account.remind_close":  {vendor: true, admin: true, member: Projects, on: onAccount, needs: true, closes: true, states: closing},
 	"account.confirm_close": {vendor: true, on: onAccount, needs: true, states: closing},
 	"account.closings":      {vendor: true, staff: support, admin: true, member: anyRight},
-	"account.receipt":       {vendor: true, staff: support, admin: true, member: anyRight, needs: true},
+	"account.receipt":       {vendor: true, staff: support, admin: true, member: anyRight, whole: true, needs: true},
 	"account.retire_eraser": {vendor: true},
 	"account.touch":         {vendor: true, admin: true, member: anyRight, project: true, guest: true, on: onAccount, needs: true, states: usable},
 	"account.redeem_close":  {system: true, on: onAccount, needs: true, works: true, joins: true, states: closing},

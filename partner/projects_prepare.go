@@ -179,10 +179,14 @@ func callWithin[T any](ctx context.Context, limit, last time.Duration, call func
 		return a
 	case <-ctx.Done():
 	}
+	late := reply[T]{err: ctx.Err()}
+	if last == 0 {
+		return late
+	}
 	select {
 	case a := <-replies:
 		return a
 	case <-time.After(last):
-		return reply[T]{err: ctx.Err()}
+		return late
 	}
 }

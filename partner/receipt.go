@@ -67,7 +67,7 @@ func (s *Standing) receipt(tx *store.Tx, c closingRow, erased map[string]int) (s
 
 var errNotProved = fail.New(fail.Unavailable, "the account is deleted, and its receipt not finished: wait for Step")
 
-// Receipt returns the proof that an account was deleted. For the vendor, its support included, for users of the partner, in their scope, and for admins of
+// Receipt returns the proof that an account was deleted. For the vendor, its support included, for users of the partner who are not limited to some accounts, and for admins of
 // an organisation that manages it. [ErrNotFound] for an account that was not deleted; [ErrUnavailable] while its receipt waits for Options.Signer or, on SQLite, for a reader
 // who keeps the write-ahead log from being emptied.
 func (d *Accounts) Receipt(ctx context.Context, id AccountID) (r Receipt, err error) {

@@ -83,7 +83,7 @@ func (s *Standing) issue(tx *store.Tx, purpose, template string, id UserID, e ev
 	if err := s.notTooMany(tx, id); err != nil {
 		return "", err
 	}
-	if err := voidTokens(tx, id, purpose); err != nil {
+	if err := voidTokens(tx, id, "", purpose); err != nil {
 		return "", err
 	}
 	life := s.reg.opts.InvitationLife
@@ -145,15 +145,16 @@ func errUndeliverable() *ValidationError {
 	return &ValidationError{Fields: []FieldError{{Path: "contact.email", Code: "required", Message: "has no e-mail address to send a token to"}}}
 }
 
-// voidTokens ends a user's open tokens of a purpose; "" is all of them. The letters that bring them and wait are not sent.
-func voidTokens(tx *store.Tx, id UserID, purpose string) error {
-	_, err := tx.Exec(decided, `DELETE FROM prm_deliveries WHERE state IN ('ready', 'dead') AND id IN (SELECT delivery FROM prm_tokens
-		WHERE user_id = ? AND (? = '' OR purpose = ?) AND state = 'open')`, id, purpose, purpose)
+// voidTokens ends the open tokens of a purpose of a user or of a member, the other being empty; "" is all of them. The letters that bring them and wait are
+// not sent.
+func voidTokens(tx *store.Tx, user UserID, member MemberID, purpose string) error {
+	const theirs = "(user_id = ? OR member_id = ?) AND (? = '' OR purpose = ?) AND state = 'open'"
+	_, err := tx.Exec(decided, "DELETE FROM prm_deliveries WHERE state IN ('ready', 'dead') AND id IN (SELECT delivery FROM prm_tokens WHERE "+theirs+")",
+		user, member, purpose, purpose)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(decided, "UPDATE prm_tokens SET state = 'void', ended_at = ? WHERE user_id = ? AND (? = '' OR purpose = ?) AND state = 'open'",
-		tx.Now(), id, purpose, purpose)
+	_, err = tx.Exec(decided, "UPDATE prm_tokens SET state = 'void', ended_at = ? WHERE "+theirs, tx.Now(), user, member, purpose, purpose)
 	return err
 }
 

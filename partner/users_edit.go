@@ -197,7 +197,7 @@ func (d *Users) setDisabled(ctx context.Context, id UserID, disabled bool, kind 
 		if _, err := tx.Exec(decided, "UPDATE prm_users SET disabled = ?, version = version + 1 WHERE id = ?", disabled, id); err != nil {
 			return err
 		}
-		if err := voidTokens(tx, id, resetsPassword); err != nil {
+		if err := voidTokens(tx, id, "", resetsPassword); err != nil {
 			return err
 		}
 		if err := endSessions(tx, id); err != nil {
@@ -235,7 +235,7 @@ func (d *Users) Remove(ctx context.Context, id UserID) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := voidTokens(tx, id, ""); err != nil {
+		if err := voidTokens(tx, id, "", ""); err != nil {
 			return err
 		}
 		if err := forgetShown(tx, id); err != nil {
