@@ -181,6 +181,52 @@ func TestCLW24_WhatCountsAsUse(t *testing.T) {
 	})
 }
 
+// TestCLW24_PeopleOfEveryKindCount: a member who logs in, whoever acts for somebody, and the customer.
+func TestCLW24_PeopleOfEveryKindCount(t *testing.T) {
+	mailing(t, func(w *world, box *postbox) {
+		p, me := w.partner("acme")
+		dev := w.user(p.ID, "dev")
+		office := w.account(me, "standard", "Office")
+		m := w.member(me, office.ID, partner.NewMember{Kind: partner.Employee, Email: "clerk@user.example"})
+		extra := w.special(me, w.specials(me).ID, "Extra")
+		his, mine := w.his(me, "his"), w.his(me, "mine")
+		w.post()
+		w.must(second(w.accept(box.last(w.t, "invitation", "clerk@user.example").Token)))
+		d := w.delegated(dev, his.ID, 400*dayLong)
+		act := w.delegated(dev, mine.ID, 400*dayLong)
+		w.days(100)
+		for what, c := range map[string]struct {
+			of partner.AccountID
+			do func() error
+		}{
+			"a member's log-in": {m.Account, func() error {
+				return second(w.reg.Access.Login(context.Background(), "clerk@user.example", password, ""))
+			}},
+			"the customer":          {his.ID, func() error { return w.reg.Access.Revoke(customers(), d.ID) }},
+			"a delegated session":   {mine.ID, func() error { return second(w.reg.Access.ActFor(w.login("dev"), act.ID)) }},
+			"whoever acts as other": {extra.Account, func() error { return second(w.reg.Access.ActAs(w.login("acme"), extra.ID, "to look")) }},
+		} {
+			if got := w.stands(c.of); got != "idle_notified" {
+				w.t.Fatalf("before %s it is %s", what, got)
+			}
+			if err := c.do(); err != nil {
+				w.t.Fatalf("%s: %v", what, err)
+			}
+			w.later(2 * time.Hour)
+			if got := w.stands(c.of); got != "active" {
+				w.t.Errorf("after %s it is %s: %v", what, got, w.kinds(c.of, ""))
+			}
+		}
+	})
+}
+
+// specials is an account with room for special employees, of a type that is dormant as others are.
+func (w *world) specials(me context.Context) partner.Account {
+	w.t.Helper()
+	w.must(w.reg.Accounts.DefineType(w.vendor, partner.AccountType{Code: "stage", Quota: partner.Quota{SpecialEmployees: 5}, Idle: 90 * day, Grace: 30 * day, LastNotice: week}))
+	return w.account(me, "stage", "Stage")
+}
+
 // TestCLW24_UndeliveredNoticesStopTheClock: no account is deleted before both have been told twice, whatever the mail does meanwhile.
 func TestCLW24_UndeliveredNoticesStopTheClock(t *testing.T) {
 	mailing(t, func(w *world, box *postbox) {
@@ -197,6 +243,9 @@ func TestCLW24_UndeliveredNoticesStopTheClock(t *testing.T) {
 			w.days(200)
 			if got := w.stands(a.ID); got != "idle_notified" || box.count("idle_last_notice") > 0 {
 				w.t.Fatalf("with one of two told it is %s: %v", got, box.sent)
+			}
+			if n := len(w.kinds(a.ID, "account.idle_notified")); n < 10 || n > 2*16 { // once a week, for 110 days
+				w.t.Fatalf("told %d times", n)
 			}
 			w.must(w.reg.Accounts.Touch(w.vendor, a.ID))
 			if got := w.stands(a.ID); got != "active" {
@@ -230,6 +279,10 @@ func TestCLW24_UndeliveredNoticesStopTheClock(t *testing.T) {
 			w.days(1)
 		}
 		if got := w.clock.Now().Sub(arrived); got > 9*day {
+			w.t.Fatalf("deleted %v after the last notice came", got)
+		}
+		m := box.last(w.t, "idle_last_notice", "one@customer.example")
+		if got := w.clock.Now().Sub(box.at[m.ID]); got < week {
 			w.t.Fatalf("deleted %v after the last notice came", got)
 		}
 	})
