@@ -32,8 +32,8 @@ type AccountType struct {
 	Leftovers string
 
 	// Accounts that no human has used for Idle are dormant: the account's address and the partner's primary contact are told, and again LastNotice before
-	// Grace is over; then the account is deleted, as after a confirmed close. Grace runs from when both were told. 0 is never: Grace and LastNotice are not
-	// read then. See [Accounts.Touch].
+	// Grace is over; then the account is deleted, as after a confirmed close. Grace runs from when both were told. 0 is never, as it must be
+	// for OwnerCloses types: Grace and LastNotice are not read then. See [Accounts.Touch].
 	Idle, Grace, LastNotice time.Duration
 }
 
@@ -167,6 +167,9 @@ const (
 func (t AccountType) checkIdle(c *checks) {
 	if t.Idle == 0 {
 		return
+	}
+	if t.OwnerCloses {
+		c.add("idle", "format", "must be 0: nobody but their owner closes accounts of the type", nil)
 	}
 	if t.Idle < shortestIdle || t.Idle > longestIdle {
 		c.add("idle", "range", "must be 0 or a day to a hundred years", nil)

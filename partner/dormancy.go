@@ -17,6 +17,7 @@ const (
 	idleLook     = time.Hour
 	standsLook   = 24 * time.Hour
 	noticesAgain = 7 * 24 * time.Hour // what has died is not sent again before
+	lateLook     = 3 * 24 * time.Hour // a look that is so much later than it was to be comes after a time in which nobody could use anything
 )
 
 const idlenessTable = "prm_idleness"
@@ -31,6 +32,7 @@ type idleRow struct {
 	DueAt     store.Micros // from stage noticeCame on, when the grace is over
 	ToAccount string       // delivery of the stage's notice
 	ToContact string
+	Told      string // a digest of whose addresses these are
 	NextAt    *store.Micros
 }
 
@@ -48,7 +50,8 @@ func watch(tx *store.Tx, a accountRow, t typeRow) error {
 
 // lookAgain has the sweeper look at all accounts of a type, whose times are others now.
 func lookAgain(tx *store.Tx, code string) error {
-	_, err := tx.Exec(decided, "UPDATE prm_idleness SET next_at = 0 WHERE account_id IN (SELECT id FROM prm_accounts WHERE type = ? AND state <> 'deleted')", code)
+	// A time of this change alone: whoever is just putting an account off by the old times sees that it is not theirs any more.
+	_, err := tx.Exec(decided, "UPDATE prm_idleness SET next_at = ? WHERE account_id IN (SELECT id FROM prm_accounts WHERE type = ? AND state <> 'deleted')", -tx.Now(), code)
 	return err
 }
 
@@ -77,12 +80,8 @@ func (d *Accounts) Touch(ctx context.Context, id AccountID) (err error) {
 	}
 	ask.Changes = state == "idle_notified"
 	return d.reg.Write(ctx, ask, func(tx *store.Tx, s *Standing) error {
-		if !ask.Changes {
-			_, err := tx.Exec(decided, "UPDATE prm_idleness SET since = ? WHERE account_id = ? AND since < ?", tx.Now(), id, tx.Now())
-			return err
-		}
-		if tx.Frozen() {
-			return errFrozen
+		if !ask.Changes || tx.Frozen() { // the sweeper will see it
+			return touch(tx, id)
 		}
 		row, err := idlenessOf(tx, string(id), changing)
 		if err != nil {
@@ -94,6 +93,12 @@ func (d *Accounts) Touch(ctx context.Context, id AccountID) (err error) {
 		}
 		return s.wake(tx, row, t, tx.Now())
 	})
+}
+
+// touch writes down that a human uses an account, once in an hour.
+func touch(tx *store.Tx, id AccountID) error {
+	_, err := tx.Exec(decided, "UPDATE prm_idleness SET since = ? WHERE account_id = ? AND since < ?", tx.Now(), id, tx.Now().Add(-touchEvery))
+	return err
 }
 
 // idlenessOf reads the row of an account, which the call was decided on.
@@ -120,14 +125,14 @@ func (s *Standing) wake(tx *store.Tx, row idleRow, t typeRow, since store.Micros
 
 // at is the row at a stage in which nothing was sent yet.
 func (r idleRow) at(stage int) idleRow {
-	r.Stage, r.SentAt, r.DueAt, r.ToAccount, r.ToContact = stage, 0, 0, "", ""
+	r.Stage, r.SentAt, r.DueAt, r.ToAccount, r.ToContact, r.Told = stage, 0, 0, "", "", ""
 	return r
 }
 
 // set writes the row as it is to be.
 func (r idleRow) set(tx *store.Tx, since store.Micros, next *store.Micros) error {
-	_, err := tx.Exec(decided, "UPDATE prm_idleness SET since = ?, stage = ?, sent_at = ?, due_at = ?, to_account = ?, to_contact = ?, next_at = ? WHERE account_id = ?",
-		since, r.Stage, r.SentAt, r.DueAt, r.ToAccount, r.ToContact, next, r.AccountID)
+	_, err := tx.Exec(decided, `UPDATE prm_idleness SET since = ?, stage = ?, sent_at = ?, due_at = ?, to_account = ?, to_contact = ?, told = ?, next_at = ?
+		WHERE account_id = ?`, since, r.Stage, r.SentAt, r.DueAt, r.ToAccount, r.ToContact, r.Told, next, r.AccountID)
 	return err
 }
 

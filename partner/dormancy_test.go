@@ -432,7 +432,8 @@ func TestCLW24_TheTimesAreTheTypes(t *testing.T) {
 		wantsFields(w.t, "bad times", w.reg.Accounts.DefineType(w.vendor, partner.AccountType{Code: "x", Idle: -1, Grace: -1, LastNotice: -1}),
 			"idle:range", "grace:range", "last_notice:range")
 		wantsFields(w.t, "bad times", w.reg.Accounts.DefineType(w.vendor, partner.AccountType{Code: "x", Idle: 1 << 62, Grace: 1 << 62}), "idle:range", "grace:range")
-		w.must(w.reg.Accounts.DefineType(w.vendor, partner.AccountType{Code: "x", Grace: -1, LastNotice: 1 << 62})) // not read
+		wantsFields(w.t, "owners' accounts", w.reg.Accounts.DefineType(w.vendor, partner.AccountType{Code: "x", OwnerCloses: true, Idle: 90 * day, Grace: 30 * day}), "idle:format") // PLX-13
+		w.must(w.reg.Accounts.DefineType(w.vendor, partner.AccountType{Code: "x", Grace: -1, LastNotice: 1 << 62}))                                                                  // not read
 	})
 }
 

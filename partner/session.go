@@ -137,7 +137,7 @@ func (d *Access) SwitchTo(ctx context.Context, project AccountID) (err error) {
 	defer wrap(&err, "switch to %s", project)
 	return d.reg.Write(ctx, Ask{Action: "access.switch", Target: string(project), turns: true}, func(tx *store.Tx, s *Standing) error {
 		if s.Active.ID == s.Account.ID {
-			return nil
+			return touch(tx, project)
 		}
 		return s.setActive(tx, optional(project), "session.switched", string(project))
 	})

@@ -128,7 +128,7 @@ var tables = []Table{
 		Name:    "prm_idleness",
 		Partner: "partner_id",
 		Account: "account_id",
-		Columns: []string{"since", "stage", "sent_at", "due_at", "to_account", "to_contact", "next_at"},
+		Columns: []string{"since", "stage", "sent_at", "due_at", "to_account", "to_contact", "told", "next_at"},
 		Keeps:   "nothing: it goes with its account",
 	},
 	{

@@ -51,10 +51,8 @@ func Scrub(ctx context.Context, d *DB) (clean bool, err error) {
 		}
 		return false, err
 	}
-	if clean, err = emptyLog(ctx, conn); clean {
-		d.scrubbed = now
-	}
-	return clean, err
+	d.scrubbed = now
+	return emptyLog(ctx, conn)
 }
 
 func isLarge(ctx context.Context, conn *sql.Conn) (bool, error) {

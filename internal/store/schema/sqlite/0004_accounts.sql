@@ -176,7 +176,8 @@ CREATE TABLE prm_erasures (
   PRIMARY KEY (closing_id, class)
 );
 
--- How long an account has been left alone. since is what is known of the last human deed, to_account and to_contact the notices of a stage, next_at when
+-- How long an account has been left alone. since is what is known of the last human deed, to_account and to_contact the notices of a stage, told a
+-- digest of their addresses, next_at when
 -- to look again, never where it is NULL. The row is beside the account because decisions rest on that one.
 CREATE TABLE prm_idleness (
   account_id TEXT NOT NULL PRIMARY KEY,
@@ -187,10 +188,14 @@ CREATE TABLE prm_idleness (
   due_at     BIGINT NOT NULL,
   to_account TEXT NOT NULL,
   to_contact TEXT NOT NULL,
+  told       TEXT NOT NULL,
   next_at    BIGINT,
   FOREIGN KEY (partner_id, account_id) REFERENCES prm_accounts (partner_id, id)
 );
 CREATE INDEX prm_idleness_due ON prm_idleness (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX prm_idleness_told ON prm_idleness (next_at) WHERE stage > 0;
+-- When organisations were let in again.
+CREATE INDEX prm_events_let_in ON prm_events (partner_id, at) WHERE kind IN ('partner.unblocked', 'partner.users_unblocked', 'partner.restored', 'partner.moved');
 -- Until now nobody could tell of a use, so that of older accounts is as of today.
-INSERT INTO prm_idleness (account_id, partner_id, since, stage, sent_at, due_at, to_account, to_contact, next_at)
-  SELECT id, partner_id, CAST(strftime('%s', 'now') AS INTEGER) * 1000000, 0, 0, 0, '', '', 0 FROM prm_accounts WHERE state <> 'deleted';
+INSERT INTO prm_idleness (account_id, partner_id, since, stage, sent_at, due_at, to_account, to_contact, told, next_at)
+  SELECT id, partner_id, CAST(strftime('%s', 'now') AS INTEGER) * 1000000, 0, 0, 0, '', '', '', 0 FROM prm_accounts WHERE state <> 'deleted';
