@@ -39,7 +39,7 @@ func (r *Registry) watchIdle(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	err = r.putOff(ctx, later)
+	moved, err := r.putOff(ctx, later)
 	for _, row := range list {
 		if _, put := later[row.AccountID]; put {
 			continue
@@ -47,12 +47,16 @@ func (r *Registry) watchIdle(ctx context.Context) (more bool, err error) {
 		failed := r.Write(asSystem(ctx), Ask{Action: "account.end", Target: row.AccountID, Changes: true}, func(tx *store.Tx, s *Standing) error {
 			return s.goOn(tx, AccountID(row.AccountID))
 		})
+		if failed == nil {
+			moved++
+		}
 		if failed = beaten(failed); failed != nil { // it holds up no other
-			failed = cmp.Or(r.putOff(ctx, map[string]idleStep{row.AccountID: {was: *row.NextAt, since: row.Since, next: store.Now(r.db).Add(idleLook)}}), failed)
+			_, lost := r.putOff(ctx, map[string]idleStep{row.AccountID: {was: *row.NextAt, since: row.Since, next: store.Now(r.db).Add(idleLook)}})
+			failed = cmp.Or(lost, failed)
 		}
 		err = cmp.Or(err, failed)
 	}
-	return err == nil && len(list) == sweepSize, err
+	return err == nil && moved > 0 && len(list) == sweepSize, err
 }
 
 const idleColumns = "account_id, partner_id, since, stage, sent_at, due_at, to_account, to_contact, told, next_at"
@@ -60,22 +64,23 @@ const idleColumns = "account_id, partner_id, since, stage, sent_at, due_at, to_a
 var laterColumns = store.ColumnsOf("id TEXT", "was BIGINT", "since BIGINT", "next BIGINT")
 
 // putOff has accounts looked at again later; a zero time is never. Those that somebody else is at, or that were to be looked at otherwise meanwhile, are
-// left.
-func (r *Registry) putOff(ctx context.Context, later map[string]idleStep) error {
+// left. It tells how many were not.
+func (r *Registry) putOff(ctx context.Context, later map[string]idleStep) (put int64, err error) {
 	if len(later) == 0 {
-		return nil
+		return 0, nil
 	}
-	return store.InTx(ctx, r.db, func(tx *store.Tx) error {
+	err = store.InTx(ctx, r.db, func(tx *store.Tx) error {
 		rows := tx.Rows(laterColumns)
 		ids := slices.Sorted(maps.Keys(later))
 		for _, id := range ids {
 			rows.Add(id, later[id].was, later[id].since, later[id].next)
 		}
-		_, err := tx.Exec(swept, "UPDATE prm_idleness SET since = CASE WHEN prm_idleness.since < x.since THEN x.since ELSE prm_idleness.since END, next_at = NULLIF(x.next, 0) FROM "+
+		put, err = tx.Exec(swept, "UPDATE prm_idleness SET since = CASE WHEN prm_idleness.since < x.since THEN x.since ELSE prm_idleness.since END, next_at = NULLIF(x.next, 0) FROM "+
 			rows.SQL()+` WHERE account_id = x.id AND prm_idleness.next_at = x.was AND account_id IN (SELECT account_id FROM prm_idleness
 			WHERE account_id IN ? ORDER BY account_id`+tx.Lock("NO KEY UPDATE SKIP LOCKED")+")", append(rows.Args(), ids)...)
 		return err
 	})
+	return put, err
 }
 
 // goOn takes the next step for one account.
