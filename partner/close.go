@@ -63,7 +63,7 @@ func membersOf(tx *store.Tx, account string) (n int, err error) {
 // Close blocks the account at once (state closing): log-ins to it are refused, sessions in it end, nobody can switch into it or move licences to it.
 // Its reservations are void, its seats end, and the licences it has not used up go back in the same transaction, see [AccountType].Leftovers. Nothing is
 // deleted before that is confirmed: the partner's primary contact is sent a token for it ([Accounts.ConfirmClose]) and reminded every seven days, with
-// a new one every fourteen; the project's own address, or the owner of another account, gets a notice. Until then [Accounts.CancelClose] opens the
+// a new one every fourteen; the project's own address, or the owner of another account, gets a notice if that is not the contact's. Until then [Accounts.CancelClose] opens the
 // account again, without the licences. No reason is asked for.
 //
 // For the partner's admins, those of an organisation that manages it, and members with the right [Projects]; where the type says OwnerCloses, for the
@@ -130,8 +130,8 @@ func (s *Standing) shut(tx *store.Tx, why blocks, state string) error {
 	return err
 }
 
-// takeBack moves all that the account has not used up to where its type says, and counts who loses a place. The amounts cannot change meanwhile: no move
-// reaches an account whose gate is passed alone.
+// takeBack moves all that the account has not used up to where its type says, and counts who loses a place. The amounts cannot change meanwhile: its row was
+// written, for which moves that pass no gate of the account's have been waited for, and later ones are refused.
 func (s *Standing) takeBack(tx *store.Tx, reason string) (c Closing, err error) {
 	id := s.Account.ID
 	t, err := typeOf(tx, s.Account.Type, "")

@@ -423,3 +423,49 @@ func TestCLW22_LeftoversAreForfeit(t *testing.T) {
 		w.sound()
 	})
 }
+
+// TestCLW19_CloseStopsEverySessionInIt: whoever is in the account, in whatever way, is out with his next call; after the close was cancelled, only who has
+// switched goes on.
+func TestCLW19_CloseStopsEverySessionInIt(t *testing.T) {
+	mailing(t, func(w *world, box *postbox) {
+		p, me := w.partner("acme")
+		stage, move := w.specials(me), w.his(me, "move")
+		w.stock(p.ID, "seat", 10)
+		w.must(second(w.seats.Assign(me, move.ID, "seat", 5)))
+		_, guest := w.moved(me, move.ID, partner.Guest, "guest@x.example", "contributor")
+		dev := w.user(p.ID, "dev")
+		delegated := w.guest(dev, w.delegated(dev, move.ID, dayLong).ID)
+		switched := w.login("acme")
+		w.must(w.reg.Access.SwitchTo(switched, move.ID))
+		acting := w.acting(me, w.special(me, stage.ID, "Extra").ID)
+		inside := map[string]context.Context{"its log-in": w.login("move"), "a member": guest, "a delegated session": delegated}
+		for who, ctx := range inside {
+			if err := second(w.reg.Accounts.Get(ctx, move.ID)); err != nil {
+				w.t.Fatalf("%s: %v", who, err)
+			}
+		}
+		w.must(second(w.reg.Accounts.Get(acting, stage.ID)))
+		w.close(me, move.ID)
+		w.close(me, stage.ID)
+		for round := range 2 {
+			for who, ctx := range inside {
+				if err := second(w.reg.Accounts.Get(ctx, move.ID)); !errors.Is(err, partner.ErrForbidden) {
+					w.t.Errorf("round %d, %s: %v", round, who, err)
+				}
+			}
+			if err := second(w.reg.Accounts.Get(acting, stage.ID)); !errors.Is(err, partner.ErrForbidden) {
+				w.t.Errorf("round %d, the owner, acting: %v", round, err)
+			}
+			_, err := w.reg.Access.Active(switched)
+			if round == 0 {
+				w.is(err, partner.ErrBlocked)
+			} else {
+				w.must(err)
+			}
+			if round == 0 {
+				w.must(w.reg.Accounts.CancelClose(me, move.ID, ""))
+				w.must(w.reg.Accounts.CancelClose(me, stage.ID, ""))
+			}
+		}
+	})
+}

@@ -139,16 +139,17 @@ func nextStep(tx *store.Tx, row idleRow) (idleStep, error) {
 		return idleStep{since: row.Since, next: tx.Now().Add(standsLook)}, nil
 	}
 	last, err := lastDeed(tx, row)
-	for _, other := range []func(*store.Tx, idleRow, string, store.Micros) (store.Micros, error){lastMoved, lastLetIn} {
-		if err == nil && tx.Now() >= last.Add(t.idle()) { // only then does it matter
-			last, err = other(tx, row, f.Path, last)
-		}
+	idle := func() bool { return err == nil && tx.Now() >= last.Add(t.idle()) }
+	if idle() { // only then does the rest matter
+		last, err = lastMoved(tx, row, last)
 	}
-	if err != nil {
+	if idle() {
+		last, err = lastLetIn(tx, f.Path, last)
+	}
+	switch {
+	case err != nil:
 		return idleStep{}, err
-	}
-	switch idle := t.Idle > 0 && tx.Now() >= last.Add(t.idle()); {
-	case idle:
+	case t.Idle > 0 && idle():
 		return row.stageStep(tx, t, last)
 	case row.Stage > used:
 		return idleStep{do: func(s *Standing, tx *store.Tx) error { return s.wake(tx, row, t, last) }}, nil
@@ -171,7 +172,7 @@ func lastDeed(tx *store.Tx, row idleRow) (store.Micros, error) {
 }
 
 // lastMoved is when somebody has last moved licences out of the account, which the event of says of where they went, if that is later.
-func lastMoved(tx *store.Tx, row idleRow, _ string, last store.Micros) (store.Micros, error) {
+func lastMoved(tx *store.Tx, row idleRow, last store.Micros) (store.Micros, error) {
 	var at store.Micros
 	err := tx.Query(swept, &at, `SELECT COALESCE(max(recorded), 0) FROM prm_ledger_transfers WHERE recorded > ?
 		AND from_id IN (SELECT id FROM prm_ledger_balances WHERE owner = ? AND book = ?) AND (actor LIKE 'usr!_%' ESCAPE '!' OR actor LIKE 'acc!_%' ESCAPE '!'
@@ -180,7 +181,7 @@ func lastMoved(tx *store.Tx, row idleRow, _ string, last store.Micros) (store.Mi
 }
 
 // lastLetIn is when the partner at path was last let in again, by what was done to it or to an organisation above, if that is later.
-func lastLetIn(tx *store.Tx, _ idleRow, path string, last store.Micros) (store.Micros, error) {
+func lastLetIn(tx *store.Tx, path string, last store.Micros) (store.Micros, error) {
 	var above []string
 	for i, r := range path {
 		if r == '/' && i > 0 {
@@ -368,7 +369,7 @@ func (s *Standing) fallDormant(tx *store.Tx, row idleRow, known store.Micros) er
 	}
 	last, err := lastDeed(tx, row)
 	if err == nil {
-		last, err = lastMoved(tx, row, "", last)
+		last, err = lastMoved(tx, row, last)
 	}
 	if err == nil && last > known {
 		err = errChanged
